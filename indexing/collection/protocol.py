@@ -1,0 +1,126 @@
+"""The one seam between Winnow and the engine: an asynchronous protocol.
+
+Three homes implement it (embedded, memory, server) and one congruence suite
+runs against all three.  Synchronous callers (ingest, CLIs) go through
+``indexing.bridge``, the only thread bridge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from indexing.collection.filters import Filter
+from indexing.records import Embedding, Mode, Point, SideHits, SparseVector
+
+DENSE = "dense"
+SPARSE = "sparse"
+
+# Payload fields every point has; "metadata.<name>" holds the document's own fields.
+KEYWORD_FIELDS = ("tenant", "doc_id", "version", "source", "title", "section")
+INTEGER_FIELDS = ("ordinal", "page")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSpec:
+    """What the collection remembers of how its vectors were made."""
+
+    dimensions: int
+    dense_fingerprint: str
+    sparse_fingerprint: str
+    sparse_idf: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """Counts for ``status``, ``/ready`` and the page."""
+
+    home: Literal["embedded", "memory", "server"]
+    points: int
+    indexed_points: int
+    segments: int
+    disk_bytes: int | None
+    optimizing: bool
+    read_only: bool
+    spec: CollectionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point read back; ``embedding`` only when asked for."""
+
+    id: str
+    payload: Mapping[str, object]
+    embedding: Embedding | None = None
+
+
+class Collection(Protocol):
+    """Sentences with a dense and a sparse vector each.
+
+    Every vector is validated before it reaches the engine.  A write has been
+    acknowledged when the call returns: it survives SIGKILL of any process.
+    The tenant is a required argument of every read and lands in every
+    prefetch: a caller cannot forget it.
+    """
+
+    async def upsert(self, points: Sequence[Point]) -> None: ...
+
+    async def update_sparse(self, vectors: Mapping[str, SparseVector]) -> None:
+        """Replace the sparse vectors of existing points (id -> vector)."""
+        ...
+
+    async def delete(self, ids: Sequence[str]) -> None: ...
+
+    async def delete_document(self, tenant: str, doc_id: str, *, keep_version: str | None = None) -> None:
+        """Delete a document's points, all versions or all but one."""
+        ...
+
+    async def search(
+        self,
+        query: Embedding,
+        *,
+        tenant: str,
+        top_k: int,
+        mode: Mode = "hybrid",
+        filter: Filter | None = None,
+        exact: bool = False,
+    ) -> SideHits:
+        """Fetch ``top_k`` hits from each side in one request, filter in each.
+
+        A side is empty when its mode is off, ``query.dense`` is None, or the
+        sparse vector has no terms.  Hits come with their whole payload,
+        ties ordered by id.
+        """
+        ...
+
+    async def retrieve(
+        self, ids: Sequence[str], *, tenant: str, with_vectors: bool = False
+    ) -> list[StoredPoint]:
+        """The points with these ids, in the order asked; unknown ids are left out."""
+        ...
+
+    def scroll(
+        self, *, tenant: str | None, filter: Filter | None = None, batch: int = 1000, with_vectors: bool = False
+    ) -> AsyncIterator[list[StoredPoint]]:
+        """Every matching point, by id; ``tenant=None`` is for maintenance only."""
+        ...
+
+    async def count(self, *, tenant: str | None, filter: Filter | None = None) -> int: ...
+
+    async def facet(
+        self, key: str, *, tenant: str, filter: Filter | None = None, limit: int = 20
+    ) -> list[tuple[str | int | bool, int]]:
+        """Most frequent values of an indexed field with their counts."""
+        ...
+
+    async def info(self) -> CollectionInfo: ...
+
+    async def optimize(self, *, wait: bool = False) -> bool:
+        """Start building the HNSW graph; searches are answered meanwhile.
+
+        Returns whether there was anything to do.
+        """
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,197 @@
+"""Settings: one frozen object with sections.
+
+Precedence: arguments, then ``WINNOW_*`` environment variables (sections joined
+by two underscores: ``WINNOW_RETRIEVAL__TOP_K=80``), then the TOML file
+(``WINNOW_CONFIG``, else ``winnow.toml`` in the working directory when there is
+one), then the defaults below.  Unknown keys are refused.  Only entry points
+call :func:`load_settings`; everything else is handed its section.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from indexing.errors import SettingsError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CollectionSettings(Section):
+    """Where the vectors live."""
+
+    home: Literal["embedded", "memory", "server"] = "embedded"
+    name: str = Field("winnow", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
+    url: str = "http://127.0.0.1:6333"
+    grpc_port: int = Field(6334, ge=1, le=65535)
+    prefer_grpc: bool = True
+    api_key: SecretStr | None = None
+    timeout_s: float = Field(30.0, gt=0)
+    quantization: Literal["none", "scalar", "binary"] = "none"
+    hnsw_m: int = Field(16, ge=4, le=128)
+    hnsw_ef_construct: int = Field(100, ge=4, le=2000)
+    hnsw_ef: int = Field(128, ge=1, le=4096, description="candidates kept while searching")
+    optimize_after: int = Field(
+        20_000, ge=0, description="points not yet in the HNSW graph before it is built; 0: never"
+    )
+    idle_exit_s: float = Field(10.0, ge=0, description="engine worker exits this long after the last client")
+
+
+class EncoderSettings(Section):
+    """Which models turn text into vectors."""
+
+    dense: str = Field("all-MiniLM-L6-v2", description="shipped name, or a model folder")
+    sparse: str = Field("bm25", description="'bm25', or a SPLADE / BGE-M3 model folder")
+    runtime: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    threads: int = Field(0, ge=0, description="0: all cores")
+    token_budget: int = Field(4096, ge=256, description="tokens, padding included, per forward pass")
+    bm25_k1: float = Field(1.2, gt=0, le=10)
+    bm25_b: float = Field(0.75, ge=0, le=1)
+    bm25_stem: bool = True
+    min_coverage: float = Field(
+        0.5, ge=0, le=1, description="share of letters in scripts the dense encoder knows"
+    )
+
+
+class IndexingSettings(Section):
+    """Files to sentences."""
+
+    max_file_mb: float = Field(256.0, gt=0)
+    read_timeout_s: float = Field(120.0, gt=0)
+    max_sentence_chars: int = Field(2000, ge=100)
+    batch_sentences: int = Field(1024, ge=1)
+    unit: Literal["sentence", "document"] = "sentence"
+
+
+class RetrievalSettings(Section):
+    """Defaults of a search; a request may override most of them."""
+
+    mode: Literal["hybrid", "dense", "sparse"] = "hybrid"
+    fusion: Literal["rrf", "dbsf", "weighted"] = "rrf"
+    rrf_k: int = Field(60, ge=1, le=10_000)
+    dense_weight: float = Field(0.5, ge=0, le=1, description="share of the dense side in weighted fusion")
+    top_k: int = Field(50, ge=1, le=1000, description="candidates fetched from each side")
+    top_n: int = Field(10, ge=1, le=1000, description="results returned")
+    window_size: int = Field(2, ge=0, le=50, description="sentences on each side of a hit")
+    max_query_chars: int = Field(8000, ge=1)
+
+
+class RerankSettings(Section):
+    """The second stage; off when no model is named."""
+
+    model: str | None = Field(None, description="a cross-encoder folder")
+    backend: Literal["auto", "sentence-transformers", "flag-embedding"] = "auto"
+    candidates: int = Field(30, ge=1, le=1000, description="windows scored per query")
+    max_tokens: int = Field(512, ge=16, le=8192)
+    batch_size: int = Field(16, ge=1)
+
+
+class ServingSettings(Section):
+    """The HTTP service."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    queue_size: int = Field(256, ge=1, description="requests waiting for the model worker")
+    batch_size: int = Field(32, ge=1, description="texts encoded together across requests")
+    deadline_s: float = Field(10.0, gt=0)
+    max_upload_mb: float = Field(256.0, gt=0)
+    shutdown_grace_s: float = Field(10.0, ge=0)
+
+
+class CatalogSettings(Section):
+    """Documents, sources and jobs."""
+
+    url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the home folder")
+
+
+class Settings(BaseSettings):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="WINNOW_",
+        env_nested_delimiter="__",
+    )
+
+    home: Path = Field(Path(".winnow"), description="collection, catalogue, jobs and uploads")
+    collection: CollectionSettings = CollectionSettings()
+    encoders: EncoderSettings = EncoderSettings()
+    indexing: IndexingSettings = IndexingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    rerank: RerankSettings = RerankSettings()
+    serving: ServingSettings = ServingSettings()
+    catalog: CatalogSettings = CatalogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=_config_file())
+        return init_settings, env_settings, toml
+
+
+_PROCESS_VARIABLES = frozenset({"WINNOW_CONFIG"})
+
+
+def _config_file() -> Path | None:
+    """The TOML file to read: a named one must exist, the default one may."""
+    named = os.environ.get("WINNOW_CONFIG")
+    if named is not None:
+        path = Path(named)
+        if not path.is_file():
+            raise SettingsError(f"WINNOW_CONFIG names {named!r}, which is not a file")
+        return path
+    default = Path("winnow.toml")
+    return default if default.is_file() else None
+
+
+def _refuse_unknown_environment() -> None:
+    """Raise when a WINNOW_ variable names no setting: a typo must not pass."""
+    known = {"WINNOW_" + name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if not variable.startswith("WINNOW_") or variable in _PROCESS_VARIABLES:
+            continue
+        head = variable.split("__", 1)[0]
+        if head not in known:
+            raise SettingsError(
+                f"environment variable {variable} names no setting; known: {', '.join(sorted(known))}"
+            )
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Build the settings of this process; ``overrides`` win over everything.
+
+    Raises:
+        SettingsError: an unknown key, a value out of range, a named TOML file
+            that is missing or malformed.
+    """
+    _refuse_unknown_environment()
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("settings are not valid: " + "; ".join(lines)) from error
+    except ValueError as error:
+        raise SettingsError(f"the settings file is not valid TOML: {error}") from error
+    return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
