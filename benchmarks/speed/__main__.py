@@ -1,0 +1,113 @@
+"""``python -m benchmarks.speed``: every side in one run, one table, one result file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.corpus import checksum
+from benchmarks.provenance import provenance
+from benchmarks.speed import SIDES
+from benchmarks.speed.vectors import make_corpus
+
+COLUMNS = (
+    ("sentences_per_s", "index sentences/s", "{:,.0f}"),
+    ("disk_bytes_per_raw_byte", "disk B / raw B", "{:.1f}"),
+    ("payload_bytes_per_raw_byte", "payload B / raw B", "{:.2f}"),
+    ("ready_s", "start to first answer s", "{:.2f}"),
+    ("memory_mb", "memory MiB", "{:,.0f}"),
+    ("p50_ms", "p50 ms", "{:.2f}"),
+    ("p95_ms", "p95 ms", "{:.2f}"),
+    ("p99_ms", "p99 ms", "{:.2f}"),
+    ("recall_vs_own_exact", "Recall@10 of own exact", "{:.3f}"),
+    ("queries", "queries", "{:d}"),
+)
+
+
+def run_side(side: str, corpus: Path, scratch: Path, build_limit_s: float, query_limit_s: float) -> dict[str, object]:
+    """Build and query one side in two processes; a side that fails says why."""
+    index, out = scratch / f"index-{side}", scratch / f"{side}.json"
+    result: dict[str, object] = {"side": side}
+    phases = (("build", build_limit_s, []), ("query", 4 * query_limit_s + 300, [str(query_limit_s)]))
+    for phase, limit, extra in phases:
+        command = [sys.executable, "-m", "benchmarks.speed.child", phase, side, str(corpus), str(index), str(out)]
+        try:
+            done = subprocess.run(
+                [*command, *extra], timeout=limit, capture_output=True, text=True, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return {**result, "failed": f"{phase} took more than {limit:.0f} s"}
+        if done.returncode != 0:
+            return {**result, "failed": f"{phase}: {done.stderr.strip().splitlines()[-1:]}"}
+        result |= json.loads(out.read_text(encoding="utf-8"))
+    return result
+
+
+def table(results: list[dict[str, object]], sentences: int) -> Table:
+    """Return the comparison as a table, a row a side."""
+    shown = Table(title=f"{sentences:,} sentences")
+    shown.add_column("side")
+    for _, heading, _ in COLUMNS:
+        shown.add_column(heading, justify="right")
+    for result in results:
+        if "failed" in result:
+            shown.add_row(str(result["side"]), f"failed: {result['failed']}")
+            continue
+        cells = [
+            "-" if result.get(key) is None else form.format(result[key]) for key, _, form in COLUMNS
+        ]
+        shown.add_row(str(result["side"]), *cells)
+    return shown
+
+
+def main(
+    sentences: Annotated[list[int], typer.Option(help="corpus sizes, one table each")] = [100_000],  # noqa: B006
+    queries: Annotated[int, typer.Option(help="held-out queries")] = 500,
+    sides: Annotated[str, typer.Option(help="comma-separated")] = ",".join(SIDES),
+    cache: Annotated[Path, typer.Option(help="encoded sentences are kept here")] = Path(".winnow/bench"),
+    output: Annotated[Path | None, typer.Option(help="result file (JSON)")] = None,
+    query_limit_s: Annotated[float, typer.Option(help="a slow side answers as many as fit")] = 60.0,
+    build_limit_s: Annotated[float, typer.Option()] = 3600.0,
+) -> None:
+    """Compare Winnow's embedded default with its peers on the same vectors, without the encoder."""
+    console = Console(width=180)
+    runs = []
+    for size in sentences:
+        corpus = make_corpus(size, queries, cache)
+        with tempfile.TemporaryDirectory(prefix="winnow-bench-") as scratch:
+            folder = Path(scratch) / "corpus"
+            corpus.save(folder)
+            results = []
+            for side in sides.split(","):
+                started = time.perf_counter()
+                results.append(run_side(side, folder, Path(scratch), build_limit_s, query_limit_s))
+                console.log(f"{side}: {time.perf_counter() - started:.0f} s", style="dim")
+        console.print(table(results, len(corpus.sentences)))
+        runs.append(
+            {
+                "sentences": len(corpus.sentences),
+                "documents": len(corpus.texts),
+                "raw_bytes": corpus.raw_bytes,
+                "checksum": checksum(corpus.sentences),
+                "results": results,
+            }
+        )
+    if output is not None:
+        record = {**provenance(), "cpu": platform.processor(), "cores": os.cpu_count(), "runs": runs}
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
