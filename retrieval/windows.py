@@ -1,0 +1,183 @@
+"""Hits to passages: windows of one document that meet become one, no sentence shows twice.
+
+The window around a hit is its sentence and ``size`` neighbours on each side.
+Fetch ``size + 1`` from the catalogue: two windows that merely touch are joined
+only when the white space between them is known, and the extra sentence holds
+it.  Every text is an exact slice of the document's extracted text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from retrieval.fusion import Fused
+
+if TYPE_CHECKING:  # the catalogue brings SQLAlchemy; merging needs only the shape of a row
+    from indexing.catalog.records import Window
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Sentences ``first`` to ``last`` of one document around one hit or several.
+
+    ``hits`` are best first; the leading one gives the passage its rank.
+    ``text`` is the document's text from ``start`` to ``end``, ``spans`` the
+    offsets of its sentences and ``highlights`` those of the hits, both
+    ascending and in document offsets.
+    """
+
+    hits: tuple[Fused, ...]
+    tenant: str
+    doc_id: str
+    version: str
+    first: int
+    last: int
+    start: int
+    end: int
+    text: str
+    spans: tuple[Span, ...]
+    highlights: tuple[Span, ...]
+    title: str
+    source: str
+    sources: tuple[str, ...]
+
+    @property
+    def lead(self) -> Fused:
+        """The best hit of the passage."""
+        return self.hits[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A passage in the making: hits with their places, the shown ordinals, the known text."""
+
+    places: tuple[int, ...]
+    ordinals: tuple[int, ...]
+    first: int
+    last: int
+    known: Window
+
+
+def merge_windows(
+    hits: Sequence[Fused],
+    windows: Sequence[Window | None],
+    *,
+    size: int,
+    top_n: int | None = None,
+    max_sentences: int | None = None,
+) -> list[Passage]:
+    """Return passages, the one with the best hit first.
+
+    Args:
+        hits: in ranking order; the payload holds the sentence's ``ordinal``.
+        windows: the catalogue's answer for each hit, at least ``size``
+            sentences on each side where the document has them, better
+            ``size + 1`` (see the module); None drops the hit: its version of
+            the document is no longer live.
+        size: neighbours shown on each side of a hit.
+        top_n: passages returned.  Once there are as many, lower hits change
+            nothing: they neither lengthen a passage nor get highlighted, or a
+            small document would end up highlighted from end to end.
+        max_sentences: no merged passage is longer; a window that would make it
+            so is cut back to the sentences that do not show yet.
+
+    Raises:
+        ValueError: not one window a hit, or a window without its hit: both
+            are defects of the caller, not of the input.
+    """
+    if len(hits) != len(windows):
+        raise ValueError(f"{len(hits)} hits came with {len(windows)} windows")
+    documents: dict[tuple[str, str, str], list[_Group]] = {}
+    for place, (hit, window) in enumerate(zip(hits, windows, strict=True)):
+        if window is None:
+            continue
+        if top_n is not None and sum(map(len, documents.values())) >= top_n:
+            break
+        groups = documents.setdefault((window.tenant, window.doc_id, window.version), [])
+        _place(groups, _single(place, hit, window, size), max_sentences)
+    ordered = sorted((group for groups in documents.values() for group in groups), key=lambda g: g.places)
+    return [_passage(group, hits) for group in ordered]
+
+
+def _single(place: int, hit: Fused, window: Window, size: int) -> _Group:
+    ordinal = hit.payload["ordinal"]
+    if not isinstance(ordinal, int) or not window.first <= ordinal <= window.last:
+        raise ValueError(f"hit {hit.id} has ordinal {ordinal!r}, its window {window.first} to {window.last}")
+    first, last = max(window.first, ordinal - size), min(window.last, ordinal + size)
+    return _Group((place,), (ordinal,), first, last, window)
+
+
+def _place(groups: list[_Group], new: _Group, max_sentences: int | None) -> None:
+    """Add one hit to the groups of its document, which stay disjoint."""
+    ordinal = new.ordinals[0]
+
+    def distance(group: _Group) -> int:
+        return max(group.first - ordinal, ordinal - group.last, 0)
+
+    near = [group for group in groups if group.first <= new.last + 1 and new.first <= group.last + 1]
+    for group in sorted(near, key=distance):
+        merged = _union(group, new, max_sentences)
+        if merged is not None:
+            groups.remove(group)
+            new = merged
+        elif group.first <= ordinal <= group.last:
+            groups[groups.index(group)] = _with_hits(group, new)
+            return
+        elif group.last < ordinal:
+            new = replace(new, first=max(new.first, group.last + 1))
+        else:
+            new = replace(new, last=min(new.last, group.first - 1))
+    groups.append(new)
+
+
+def _with_hits(group: _Group, new: _Group) -> _Group:
+    places, ordinals = zip(
+        *sorted(zip(group.places + new.places, group.ordinals + new.ordinals, strict=True)), strict=True
+    )
+    return replace(group, places=places, ordinals=ordinals)
+
+
+def _union(group: _Group, new: _Group, max_sentences: int | None) -> _Group | None:
+    """Both as one, or None when that is too long or the text between them is not known."""
+    first, last = min(group.first, new.first), max(group.last, new.last)
+    if max_sentences is not None and last - first >= max_sentences:
+        return None
+    left, right = sorted((group.known, new.known), key=lambda window: window.start)
+    if right.start > left.end:
+        return None
+    known = left
+    if right.end > left.end:
+        known = replace(
+            left,
+            last=right.last,
+            end=right.end,
+            text=left.text + right.text[left.end - right.start :],
+            spans=left.spans + right.spans[left.last + 1 - right.first :],
+        )
+    return replace(_with_hits(group, new), first=first, last=last, known=known)
+
+
+def _passage(group: _Group, hits: Sequence[Fused]) -> Passage:
+    known = group.known
+    spans = known.spans[group.first - known.first : group.last - known.first + 1]
+    start, end = spans[0][0], spans[-1][1]
+    return Passage(
+        hits=tuple(hits[place] for place in group.places),
+        tenant=known.tenant,
+        doc_id=known.doc_id,
+        version=known.version,
+        first=group.first,
+        last=group.last,
+        start=start,
+        end=end,
+        text=known.text[start - known.start : end - known.start],
+        spans=spans,
+        highlights=tuple(known.spans[ordinal - known.first] for ordinal in sorted(set(group.ordinals))),
+        title=known.title,
+        source=known.source,
+        sources=known.sources,
+    )
