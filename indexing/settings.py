@@ -70,8 +70,10 @@ class IndexingSettings(Section):
 
     max_file_mb: float = Field(256.0, gt=0)
     read_timeout_s: float = Field(120.0, gt=0)
+    read_workers: int = Field(2, ge=0, le=16, description="parser processes; 0: read in the main process")
     max_sentence_chars: int = Field(2000, ge=100)
     batch_sentences: int = Field(1024, ge=1)
+    lock_timeout_s: float = Field(600.0, ge=0, description="wait for another process that writes the index")
     unit: Literal["sentence", "document"] = "sentence"
 
 
@@ -96,6 +98,7 @@ class RerankSettings(Section):
     candidates: int = Field(30, ge=1, le=1000, description="windows scored per query")
     max_tokens: int = Field(512, ge=16, le=8192)
     batch_size: int = Field(16, ge=1)
+    timeout_s: float = Field(5.0, gt=0, description="after this the fused order is returned, marked degraded")
 
 
 class ServingSettings(Section):
@@ -107,6 +110,13 @@ class ServingSettings(Section):
     batch_size: int = Field(32, ge=1, description="texts encoded together across requests")
     deadline_s: float = Field(10.0, gt=0)
     max_upload_mb: float = Field(256.0, gt=0)
+    max_json_mb: float = Field(16.0, gt=0, description="documents sent as JSON; a file may be larger")
+    max_query_kb: float = Field(256.0, gt=0, description="body of a search or a query")
+    upload_idle_s: float = Field(30.0, gt=0, description="longest pause of an upload")
+    max_connections: int = Field(1000, ge=1, description="beyond these, 503 without any work")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Host names answered besides the bound one; '*' answers every name"
+    )
     shutdown_grace_s: float = Field(10.0, ge=0)
 
 
@@ -148,7 +158,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, toml
 
 
-_PROCESS_VARIABLES = frozenset({"WINNOW_CONFIG"})
+_PROCESS_VARIABLES = frozenset({"WINNOW_CONFIG", "WINNOW_TEST_BROWSER"})
 
 
 def _config_file() -> Path | None:

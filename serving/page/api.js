@@ -1,0 +1,100 @@
+// The HTTP API, and its failures as values a page can explain.
+
+/** `kind` is "network", "busy" (429, 503) or "http"; `retryAfter` is in seconds or null. */
+export class ApiError extends Error {
+  constructor(kind, status, message, retryAfter = null) {
+    super(message);
+    this.kind = kind;
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+// Relative to the page, so that a service behind a path prefix works too.
+const address = (path) => new URL(path, document.baseURI);
+
+function messageOf(body, status) {
+  const said = body?.error?.message ?? body?.message ?? body?.detail ?? body?.error;
+  if (Array.isArray(said)) {
+    return said.map((item) => [item.loc?.slice(1).join("."), item.msg].filter(Boolean).join(": ")).join("; ");
+  }
+  return typeof said === "string" ? said : `HTTP ${status}`;
+}
+
+function failure(status, text, retryAfter) {
+  let body = null;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    // A proxy may answer in HTML; the status says enough.
+  }
+  const seconds = Number.parseFloat(retryAfter ?? "");
+  const kind = status === 429 || status === 503 ? "busy" : "http";
+  return new ApiError(kind, status, messageOf(body, status), Number.isFinite(seconds) ? seconds : null);
+}
+
+async function request(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(address(path), options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("network", 0, error.message);
+  }
+  if (!response.ok) throw failure(response.status, await response.text(), response.headers.get("Retry-After"));
+  return response;
+}
+
+const json = async (path, options) => {
+  const response = await request(path, options);
+  return response.status === 204 ? null : response.json();
+};
+
+const query = (values) => {
+  const kept = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return kept.length ? `?${new URLSearchParams(kept)}` : "";
+};
+
+const documentPath = (id) => `v1/documents/${encodeURIComponent(id)}`;
+
+export const ask = (body, signal) =>
+  json("v1/query", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+
+export const collection = () => json("v1/collection");
+export const documents = (limit, after) => json(`v1/documents${query({ limit, after })}`);
+export const documentInfo = (id) => json(documentPath(id));
+export const sentences = (id, first, limit) => json(`${documentPath(id)}/sentences${query({ first, limit })}`);
+export const deleteDocument = (id) => json(documentPath(id), { method: "DELETE" });
+export const jobs = () => json("v1/jobs");
+export const job = (id) => json(`v1/jobs/${encodeURIComponent(id)}`);
+
+/** Characters `start:end` of a document's extracted text. */
+export async function text(id, start, end) {
+  const response = await request(`${documentPath(id)}/text${query({ start, end })}`);
+  // `response.text()` drops a leading U+FEFF, which would shift every offset by one.
+  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(await response.arrayBuffer());
+}
+
+/** Sends files; `onProgress` gets a share from 0 to 1. fetch() cannot report upload progress. */
+export function upload(files, onProgress) {
+  return new Promise((resolve, reject) => {
+    const form = new FormData();
+    for (const file of files) form.append("files", file, file.name);
+    const sender = new XMLHttpRequest();
+    sender.open("POST", address("v1/documents"));
+    sender.upload.addEventListener("progress", (event) => {
+      if (event.lengthComputable && event.total) onProgress(event.loaded / event.total);
+    });
+    sender.addEventListener("error", () => reject(new ApiError("network", 0, "upload interrupted")));
+    sender.addEventListener("load", () => {
+      if (sender.status >= 200 && sender.status < 300) resolve(JSON.parse(sender.responseText));
+      else reject(failure(sender.status, sender.responseText, sender.getResponseHeader("Retry-After")));
+    });
+    sender.send(form);
+  });
+}
