@@ -85,18 +85,30 @@ def _fills_lines(text: str, start: int, end: int) -> bool:
 
 
 def _fences(text: str) -> Iterator[Span]:
+    """Fenced code, both fences included.
+
+    A fence that is never closed is not one: a stray row of marks must not turn
+    the rest of a book into code.  Neither is a row of ``~`` under a line of
+    text, which is how reStructuredText underlines a heading.
+    """
     if "```" not in text and "~~~" not in text:
         return
     opened: tuple[int, str] | None = None
     for match in _FENCE.finditer(text):
         mark = match.group(1)
         if opened is None:
-            opened = (match.start(1), mark)
+            if not (mark[0] == "~" and _underlines(text, match)):
+                opened = (match.start(1), mark)
         elif mark[0] == opened[1][0] and len(mark) >= len(opened[1]):
             yield opened[0], match.end()
             opened = None
-    if opened is not None:  # CommonMark 4.5: an unclosed fence runs to the end
-        yield opened[0], len(text.rstrip())
+
+
+def _underlines(text: str, match: re.Match[str]) -> bool:
+    """Whether a row of marks fills its line and stands right under a line of text."""
+    after = text[match.end() : match.end() + 200].partition("\n")[0]
+    above = text[max(0, match.start() - 200) : match.start()].removesuffix("\n").rpartition("\n")[2]
+    return not after.strip() and bool(above.strip())
 
 
 def _formulas(text: str) -> list[tuple[int, int, bool]]:

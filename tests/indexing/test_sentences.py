@@ -165,14 +165,16 @@ def test_code_fences_are_whole():
     ]
 
 
-def test_an_unclosed_fence_runs_to_the_end():
-    assert texts("Look.\n```\na. B\n\nc. D") == ["Look.", "```\na. B\n\nc. D"]
+def test_a_fence_that_is_never_closed_is_text():
+    assert texts("Look.\n```\nIt is short.\n\nSo is this.")[-1] == "So is this."
 
 
-@pytest.mark.parametrize(
-    "formula",
-    ["$a. B = c$", "$$x! Y$$", r"\(a. B\)", r"\[ a. B \]", r"\begin{align*} a. B \\ c \end{align*}"],
-)
+def test_a_row_of_tildes_under_a_heading_is_its_underline():
+    text = "Value patterns\n~~~~~~~~~~~~~~\n\nOne is here. Two is there.\n\nLiteral patterns\n~~~~~~~~~~~~~~~~\n"
+    assert "One is here." in texts(text)
+    assert "Two is there." in texts(text)
+
+
 def test_formulas_stay_inside_their_sentence(formula):
     text = f"We have {formula} for all x. Then we stop."
     assert texts(text) == [f"We have {formula} for all x.", "Then we stop."]
