@@ -48,7 +48,7 @@ def checksum(sentences: list[str]) -> str:
 
 
 def _is_prose(sentence: str) -> bool:
-    if not _MIN_CHARS <= len(sentence) <= _MAX_CHARS:
+    if not (_MIN_CHARS <= len(sentence) <= _MAX_CHARS and sentence.isprintable()):
         return False
     letters = sum(character.isalpha() or character == " " for character in sentence)
     return letters >= _MIN_LETTER_SHARE * len(sentence)

@@ -11,7 +11,16 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("qdrant-edge-py", "qdrant-client", "llama-index-core", "openvino", "numpy", "lancedb", "txtai", "bm25s")
+PACKAGES = (
+    "qdrant-edge-py",
+    "qdrant-client",
+    "llama-index-core",
+    "openvino",
+    "numpy",
+    "lancedb",
+    "txtai",
+    "bm25s",
+)
 
 
 def provenance() -> dict[str, object]:
@@ -40,11 +49,19 @@ def _commit() -> str | None:
     try:
         head = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"],  # noqa: S607
-            cwd=root, capture_output=True, text=True, check=True, timeout=10,
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         ).stdout.strip()
         changed = subprocess.run(
             ["git", "status", "--porcelain"],  # noqa: S607
-            cwd=root, capture_output=True, text=True, check=True, timeout=10,
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

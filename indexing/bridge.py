@@ -8,6 +8,7 @@ runs one event loop in one thread, by anyio's blocking portal.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,6 +30,16 @@ class Bridge:
             return await function(*args, **kwargs)
 
         return self._portal.call(call)
+
+    def start(
+        self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """Begin a call and return its future; cancelling the future cancels the call."""
+
+        async def call() -> T:
+            return await function(*args, **kwargs)
+
+        return self._portal.start_task_soon(call)
 
     def iterate(self, factory: Callable[..., AsyncIterator[T]], *args: Any, **kwargs: Any) -> Iterator[T]:
         """Walk an asynchronous iterator one item at a time."""

@@ -35,17 +35,21 @@ COLUMNS = (
 )
 
 
-def run_side(side: str, corpus: Path, scratch: Path, build_limit_s: float, query_limit_s: float) -> dict[str, object]:
+def run_side(
+    side: str, corpus: Path, scratch: Path, build_limit_s: float, query_limit_s: float
+) -> dict[str, object]:
     """Build and query one side in two processes; a side that fails says why."""
     index, out = scratch / f"index-{side}", scratch / f"{side}.json"
     result: dict[str, object] = {"side": side}
-    phases = (("build", build_limit_s, []), ("query", 4 * query_limit_s + 300, [str(query_limit_s)]))
+    phases: list[tuple[str, float, list[str]]] = [
+        ("build", build_limit_s, []),
+        ("query", 4 * query_limit_s + 300, [str(query_limit_s)]),
+    ]
     for phase, limit, extra in phases:
-        command = [sys.executable, "-m", "benchmarks.speed.child", phase, side, str(corpus), str(index), str(out)]
+        places = [str(corpus), str(index), str(out)]
+        command = [sys.executable, "-m", "benchmarks.speed.child", phase, side, *places, *extra]
         try:
-            done = subprocess.run(
-                [*command, *extra], timeout=limit, capture_output=True, text=True, check=False
-            )
+            done = subprocess.run(command, timeout=limit, capture_output=True, text=True, check=False)
         except subprocess.TimeoutExpired:
             return {**result, "failed": f"{phase} took more than {limit:.0f} s"}
         if done.returncode != 0:
@@ -64,9 +68,7 @@ def table(results: list[dict[str, object]], sentences: int) -> Table:
         if "failed" in result:
             shown.add_row(str(result["side"]), f"failed: {result['failed']}")
             continue
-        cells = [
-            "-" if result.get(key) is None else form.format(result[key]) for key, _, form in COLUMNS
-        ]
+        cells = ["-" if result.get(key) is None else form.format(result[key]) for key, _, form in COLUMNS]
         shown.add_row(str(result["side"]), *cells)
     return shown
 
@@ -85,7 +87,7 @@ def main(
     runs = []
     for size in sentences:
         corpus = make_corpus(size, queries, cache)
-        with tempfile.TemporaryDirectory(prefix="winnow-bench-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="winnow-bench-", ignore_cleanup_errors=True) as scratch:
             folder = Path(scratch) / "corpus"
             corpus.save(folder)
             results = []
@@ -110,4 +112,6 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

@@ -28,11 +28,9 @@ class StockLlamaIndex:
         from llama_index.vector_stores.qdrant import QdrantVectorStore
         from qdrant_client import QdrantClient
 
-        from indexing.encoders import load_sparse
-        from indexing.settings import EncoderSettings
+        from indexing.encoders.bm25 import Bm25Encoder
 
-        mean = sum(map(len, corpus.sentences)) / len(corpus.sentences) / 8
-        encoder = load_sparse(EncoderSettings(), average_length=mean)
+        encoder = Bm25Encoder(average_length=12.0)
 
         def documents(texts: list[str]) -> tuple[list[list[int]], list[list[float]]]:
             vectors = encoder.encode_documents(texts)
@@ -142,7 +140,7 @@ class LanceDb:
         self._reranker = RRFReranker(K=60)
 
     def search(self, number: int, *, exact: bool = False) -> list[int]:
-        query = (
+        query: Any = (
             self._table.search(query_type="hybrid")
             .vector(self._corpus.query_vectors[number])
             .text(self._corpus.queries[number])
@@ -161,7 +159,7 @@ class LanceDb:
         return []
 
     def close(self) -> None:
-        self._table = None
+        del self._table
 
 
 class TxtAi:
@@ -180,9 +178,7 @@ class TxtAi:
         def transform(texts: list[str]) -> Any:
             return np.stack([by_text[text] for text in texts])
 
-        return Embeddings(
-            {"method": "external", "transform": transform, "hybrid": True, "content": True}
-        )
+        return Embeddings({"method": "external", "transform": transform, "hybrid": True, "content": True})
 
     def build(self, folder: Path, corpus: Corpus) -> None:
         from txtai import Embeddings

@@ -43,8 +43,7 @@ class Corpus:
         """Write the corpus where a child process reads it."""
         folder.mkdir(parents=True, exist_ok=True)
         fields = {
-            name: getattr(self, name)
-            for name in ("sentences", "documents", "ordinals", "texts", "queries")
+            name: getattr(self, name) for name in ("sentences", "documents", "ordinals", "texts", "queries")
         }
         (folder / "corpus.json").write_text(json.dumps(fields), encoding="utf-8")
         np.save(folder / "vectors.npy", self.vectors)

@@ -14,16 +14,23 @@ A key that is not a core payload field addresses the document's metadata:
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from indexing.errors import FilterError
 from indexing.records import Scalar
 
-CORE_FIELDS = frozenset({"doc_id", "version", "source", "title", "section", "ordinal", "page", "start", "end"})
+CORE_FIELDS = frozenset(
+    {"doc_id", "version", "source", "title", "section", "ordinal", "page", "start", "end"}
+)
 _RANGE = ("gt", "gte", "lt", "lte")
 _OPERATORS = (*_RANGE, "prefix", "not")
 _MAX_VALUES = 1000
+_PREFIX = "metadata."
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_INTEGER_CORE = frozenset({"ordinal", "page", "start", "end"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,44 @@ class Filter:
     conditions: tuple[Condition, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Alternatives:
+    """A condition's values by the kind of match an engine needs for each.
+
+    A number in the metadata equals 3 whether it was stored as 3 or 3.0, so
+    ``numbers`` become ranges; the core integer fields match exactly.
+    """
+
+    strings: tuple[str, ...]
+    integers: tuple[int, ...]
+    numbers: tuple[float, ...]
+    booleans: tuple[bool, ...]
+
+
+def alternatives(key: str, values: tuple[Scalar, ...]) -> Alternatives:
+    """Sort the values of an ``any_of`` or ``none_of`` by kind."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    exact = key in _INTEGER_CORE
+    return Alternatives(
+        strings=tuple(value for value in values if isinstance(value, str)),
+        integers=tuple(int(value) for value in numbers if exact and value == int(value)),
+        numbers=() if exact else tuple(float(value) for value in numbers),
+        booleans=tuple(value for value in values if isinstance(value, bool)),
+    )
+
+
+def json_path(key: str) -> str:
+    """The engine's path of a key: a metadata name with dots or blanks is quoted.
+
+    >>> json_path("page"), json_path("metadata.year"), json_path("metadata.fiscal year")
+    ('page', 'metadata.year', 'metadata."fiscal year"')
+    """
+    if not key.startswith(_PREFIX):
+        return key
+    name = key.removeprefix(_PREFIX)
+    return key if _PLAIN_NAME.fullmatch(name) else f'{_PREFIX}"{name}"'
+
+
 def parse_filter(raw: Mapping[str, object] | None) -> Filter | None:
     """Read the user's form; None or {} means no filter.
 
@@ -62,9 +107,17 @@ def parse_filter(raw: Mapping[str, object] | None) -> Filter | None:
 def _key(name: str) -> str:
     if not name or name == "tenant" or name.startswith("tenant."):
         raise FilterError(f"{name!r} is not a field that a filter can use: tenants are set by the service")
-    if name in CORE_FIELDS or name.startswith("metadata."):
+    if name in CORE_FIELDS:
         return name
-    return f"metadata.{name}"
+    name = name.removeprefix(_PREFIX)
+    if not name or '"' in name or not _is_text(name):
+        raise FilterError(f"{name!r} is not a metadata field's name: it is empty or holds a double quote")
+    return _PREFIX + name
+
+
+def _is_text(value: str) -> bool:
+    """Whether the string can be sent: a lone surrogate cannot."""
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _conditions(name: str, value: object) -> list[Condition]:
@@ -84,7 +137,7 @@ def _operators(key: str, operators: Mapping[str, object]) -> list[Condition]:
         found.append(Condition(key, bounds=bounds))
     if "prefix" in operators:
         prefix = operators["prefix"]
-        if not isinstance(prefix, str) or not prefix:
+        if not isinstance(prefix, str) or not prefix or not _is_text(prefix):
             raise FilterError(f"filter {key!r}: prefix takes a non-empty string")
         found.append(Condition(key, prefix=prefix))
     if "not" in operators:
@@ -98,11 +151,23 @@ def _values(key: str, value: object) -> tuple[Scalar, ...]:
         raise FilterError(f"filter {key!r}: give 1 to {_MAX_VALUES} values")
     for item in items:
         if not isinstance(item, str | int | float | bool):
-            raise FilterError(f"filter {key!r}: a value is a string, number or boolean, not {type(item).__name__}")
+            raise FilterError(
+                f"filter {key!r}: a value is a string, number or boolean, not {type(item).__name__}"
+            )
+        if isinstance(item, str) and not _is_text(item):
+            raise FilterError(f"filter {key!r}: {item!r} is not valid Unicode")
+        if not isinstance(item, str) and not -(2**63) <= item < 2**63:
+            raise FilterError(f"filter {key!r}: {item!r} is not a finite number of 64 bits")
     return tuple(items)
 
 
 def _number(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FilterError(f"filter {key!r}: a range bound is a number, not {value!r}")
-    return float(value)
+    try:
+        bound = float(value)
+    except OverflowError:
+        bound = math.inf
+    if not math.isfinite(bound):
+        raise FilterError(f"filter {key!r}: a range bound is a finite number, not {value!r}")
+    return bound

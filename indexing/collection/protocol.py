@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from indexing.collection.filters import Filter
+from indexing.errors import FingerprintMismatchError
 from indexing.records import Embedding, Mode, Point, SideHits, SparseVector
 
 DENSE = "dense"
@@ -55,19 +56,42 @@ class StoredPoint:
     embedding: Embedding | None = None
 
 
+def check_spec(found: CollectionSpec, wanted: CollectionSpec) -> None:
+    """Raise FingerprintMismatchError unless both were made by the same encoders."""
+    differences = [
+        f"{name}: the collection has {old!r}, the configured encoders make {new!r}"
+        for name, old, new in (
+            ("dense encoder", found.dense_fingerprint, wanted.dense_fingerprint),
+            ("dimensions", found.dimensions, wanted.dimensions),
+            ("sparse encoder", found.sparse_fingerprint, wanted.sparse_fingerprint),
+            ("sparse idf", found.sparse_idf, wanted.sparse_idf),
+        )
+        if old != new
+    ]
+    if differences:
+        raise FingerprintMismatchError(
+            "the collection was built by other encoders (" + "; ".join(differences) + "); "
+            "configure those, or build it anew with: python -m indexing reindex"
+        )
+
+
 class Collection(Protocol):
     """Sentences with a dense and a sparse vector each.
 
     Every vector is validated before it reaches the engine.  A write has been
     acknowledged when the call returns: it survives SIGKILL of any process.
+    Every write is idempotent, and a lost connection is retried.
     The tenant is a required argument of every read and lands in every
     prefetch: a caller cannot forget it.
     """
 
+    @property
+    def spec(self) -> CollectionSpec: ...
+
     async def upsert(self, points: Sequence[Point]) -> None: ...
 
     async def update_sparse(self, vectors: Mapping[str, SparseVector]) -> None:
-        """Replace the sparse vectors of existing points (id -> vector)."""
+        """Replace the sparse vectors of existing points (id -> vector); other ids are passed over."""
         ...
 
     async def delete(self, ids: Sequence[str]) -> None: ...
@@ -101,7 +125,12 @@ class Collection(Protocol):
         ...
 
     def scroll(
-        self, *, tenant: str | None, filter: Filter | None = None, batch: int = 1000, with_vectors: bool = False
+        self,
+        *,
+        tenant: str | None,
+        filter: Filter | None = None,
+        batch: int = 1000,
+        with_vectors: bool = False,
     ) -> AsyncIterator[list[StoredPoint]]:
         """Every matching point, by id; ``tenant=None`` is for maintenance only."""
         ...
@@ -111,7 +140,11 @@ class Collection(Protocol):
     async def facet(
         self, key: str, *, tenant: str, filter: Filter | None = None, limit: int = 20
     ) -> list[tuple[str | int | bool, int]]:
-        """Most frequent values of an indexed field with their counts."""
+        """Most frequent values of a core field with their counts, ties by value.
+
+        Raises:
+            FilterError: ``metadata`` fields have no index to count by.
+        """
         ...
 
     async def info(self) -> CollectionInfo: ...

@@ -26,9 +26,7 @@ class Fingerprint:
     @property
     def digest(self) -> str:
         """First 16 hex digits of SHA-256 over the canonical JSON."""
-        body = json.dumps(
-            [self.kind, self.name, dict(self.parameters)], sort_keys=True, ensure_ascii=False
-        )
+        body = json.dumps([self.kind, self.name, dict(self.parameters)], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 

@@ -175,6 +175,10 @@ def test_a_row_of_tildes_under_a_heading_is_its_underline():
     assert "Two is there." in texts(text)
 
 
+@pytest.mark.parametrize(
+    "formula",
+    ["$a. B = c$", "$$x! Y$$", r"\(a. B\)", r"\[ a. B \]", r"\begin{align*} a. B \\ c \end{align*}"],
+)
 def test_formulas_stay_inside_their_sentence(formula):
     text = f"We have {formula} for all x. Then we stop."
     assert texts(text) == [f"We have {formula} for all x.", "Then we stop."]
