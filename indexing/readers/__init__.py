@@ -1,0 +1,11 @@
+"""Files to :class:`~indexing.records.Extraction` records; parsers load when a format is first read."""
+
+from __future__ import annotations
+
+from indexing.readers.registry import media_type, read_file, suffix_of, supported_suffixes
+
+# Raise it whenever the same file would be extracted differently: stored
+# versions cover it, so the files concerned are indexed again.
+PIPELINE_VERSION = 1
+
+__all__ = ["PIPELINE_VERSION", "media_type", "read_file", "suffix_of", "supported_suffixes"]
