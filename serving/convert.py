@@ -1,0 +1,146 @@
+"""From the records of the other rooms to the JSON models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from indexing.catalog.records import DocumentRecord, JobRecord
+from indexing.records import DEFAULT_TENANT
+from retrieval.records import Answer, Receipt, SearchRequest, SearchResponse, SearchResult
+from serving.schemas import (
+    CitationReply,
+    DocumentReply,
+    JobError,
+    JobReply,
+    QueryReply,
+    RanksReply,
+    ReceiptReply,
+    ResultReply,
+    ScoresReply,
+    SearchBody,
+    SearchReply,
+    StageReply,
+)
+
+
+def search_request(body: SearchBody, tenant: str = DEFAULT_TENANT) -> SearchRequest:
+    """Return the search that a body asks for; the tenant never comes from the body."""
+    return SearchRequest(
+        query=body.query,
+        tenant=tenant,
+        mode=body.mode,
+        top_k=body.top_k,
+        top_n=body.top_n,
+        filter=body.filter,
+        rerank=body.rerank,
+        window_size=body.window_size,
+        fusion=body.fusion,
+    )
+
+
+def result_reply(result: SearchResult) -> ResultReply:
+    """Return one result as JSON has it."""
+    ranks, scores = result.ranks, result.scores
+    return ResultReply(
+        id=result.id,
+        doc_id=result.doc_id,
+        source=result.source,
+        title=result.title,
+        section=result.section,
+        page=result.page,
+        text=result.text,
+        window=result.window,
+        start=result.start,
+        end=result.end,
+        score=result.score,
+        ranks=RanksReply(dense=ranks.dense, sparse=ranks.sparse, fused=ranks.fused, rerank=ranks.rerank),
+        scores=ScoresReply(
+            dense=scores.dense, sparse=scores.sparse, fused=scores.fused, rerank=scores.rerank
+        ),
+        window_start=result.window_start,
+        window_end=result.window_end,
+        highlights=list(result.highlights),
+        sources=list(result.sources),
+        metadata=dict(result.metadata),
+    )
+
+
+def receipt_reply(receipt: Receipt) -> ReceiptReply:
+    """Return the receipt; a stage's details stand beside its name and time."""
+    stages = [
+        StageReply.model_validate({**stage.details, "name": stage.name, "ms": round(stage.ms, 3)})
+        for stage in receipt.stages
+    ]
+    return ReceiptReply(stages=stages, degraded=list(receipt.degraded))
+
+
+def search_reply(response: SearchResponse) -> SearchReply:
+    """Return a whole search answer."""
+    return SearchReply(
+        results=[result_reply(result) for result in response.results],
+        receipt=receipt_reply(response.receipt),
+    )
+
+
+def citation_replies(answer: Answer) -> list[CitationReply]:
+    """Return an answer's citations in the order of their labels."""
+    return [
+        CitationReply(
+            label=citation.label,
+            doc_id=citation.doc_id,
+            source=citation.source,
+            page=citation.page,
+            start=citation.start,
+            end=citation.end,
+            quote=citation.quote,
+        )
+        for citation in answer.citations
+    ]
+
+
+def query_reply(response: SearchResponse, answer: Answer, receipt: ReceiptReply) -> QueryReply:
+    """Return an answer with the results it was drawn from."""
+    return QueryReply(
+        answer=answer.text,
+        citations=citation_replies(answer),
+        results=[result_reply(result) for result in response.results],
+        receipt=receipt,
+        kind=answer.kind,
+    )
+
+
+def document_reply(record: DocumentRecord) -> DocumentReply:
+    """Return one document's row."""
+    return DocumentReply(
+        doc_id=record.doc_id,
+        version=record.version,
+        title=record.title,
+        media_type=record.media_type,
+        sentences=record.sentences,
+        chars=record.chars,
+        sources=list(record.sources),
+        metadata=dict(record.metadata),
+        indexed_at=record.indexed_at,
+    )
+
+
+def job_reply(record: JobRecord) -> JobReply:
+    """Return one job's row."""
+    return JobReply(
+        id=record.id,
+        kind=record.kind,
+        state=record.state,
+        total=record.total,
+        done=record.done,
+        failed=record.failed,
+        sentences=record.sentences,
+        errors=[JobError(source=source, reason=reason) for source, reason in record.errors],
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        message=record.message,
+    )
+
+
+def job_replies(records: Sequence[JobRecord]) -> list[JobReply]:
+    """Return jobs in the order given."""
+    return [job_reply(record) for record in records]

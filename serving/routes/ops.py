@@ -1,0 +1,121 @@
+"""Health, readiness, metrics, and what the collection holds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from indexing.errors import WinnowError
+from serving.deps import ServiceDep, TenantDep
+from serving.metrics import CONTENT_TYPE
+from serving.replies import ModelResponse
+from serving.schemas import CollectionReply, DefaultsReply, FacetValue, HealthReply, ReadyReply
+from serving.state import Service
+from serving.threads import in_thread
+
+logger = logging.getLogger(__name__)
+router = APIRouter()
+
+_SCRAPE_PATIENCE_S = 2.0
+_JOBS_COUNTED = 1000
+
+
+@router.get("/health", tags=["operations"], response_model=HealthReply, summary="Alive")
+async def health() -> Response:
+    """Answer as long as the process does; asks nothing else."""
+    return ModelResponse(HealthReply())
+
+
+@router.get(
+    "/ready",
+    tags=["operations"],
+    response_model=ReadyReply,
+    responses={503: {"model": ReadyReply, "description": "A part does not answer"}},
+    summary="Able to answer",
+)
+async def ready(service: ServiceDep) -> Response:
+    """Ask the catalogue, the collection and the models, each with a question it must answer."""
+    reply = await service.readiness.check()
+    return ModelResponse(reply, HTTPStatus.OK if reply.ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@router.get("/metrics", tags=["operations"], summary="Prometheus metrics")
+async def metrics(service: ServiceDep, tenant: TenantDep) -> Response:
+    """Return the metrics; a part that does not answer keeps its last value."""
+    await asyncio.gather(_count_points(service), _count_rows(service, tenant))
+    return Response(service.metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+
+async def _count_points(service: Service) -> None:
+    try:
+        async with asyncio.timeout(_SCRAPE_PATIENCE_S):
+            info = await service.collection.info()
+    except (WinnowError, TimeoutError) as error:
+        service.metrics.scrape_failures.labels("collection").inc()
+        logger.warning("scrape_failed part=collection reason=%s", error)
+        return
+    service.metrics.points.set(info.points)
+    service.metrics.indexed_points.set(info.indexed_points)
+
+
+async def _count_rows(service: Service, tenant: str) -> None:
+    try:
+        async with asyncio.timeout(_SCRAPE_PATIENCE_S):
+            documents = await in_thread(service.catalog.count_documents, tenant)
+            jobs = await in_thread(service.catalog.jobs, tenant, _JOBS_COUNTED)
+    except (WinnowError, TimeoutError) as error:
+        service.metrics.scrape_failures.labels("catalogue").inc()
+        logger.warning("scrape_failed part=catalogue reason=%s", error)
+        return
+    service.metrics.documents.set(documents)
+    service.metrics.count_jobs(job.state for job in jobs)
+
+
+@router.get("/v1/collection", tags=["documents"], response_model=CollectionReply, summary="What is indexed")
+async def collection(
+    service: ServiceDep,
+    tenant: TenantDep,
+    facet_limit: Annotated[int, Query(ge=0, le=1000, description="values listed per facet")] = 100,
+) -> Response:
+    """Count what the collection holds and say what made it."""
+    info, documents, sections, sources = await asyncio.gather(
+        service.collection.info(),
+        in_thread(service.catalog.count_documents, tenant),
+        _facet(service, tenant, "section", facet_limit),
+        _facet(service, tenant, "source", facet_limit),
+    )
+    defaults = service.settings.retrieval
+    return ModelResponse(
+        CollectionReply(
+            home=info.home,
+            documents=documents,
+            points=info.points,
+            indexed_points=info.indexed_points,
+            segments=info.segments,
+            disk_bytes=info.disk_bytes,
+            optimizing=info.optimizing,
+            read_only=info.read_only,
+            encoders=service.encoders,
+            defaults=DefaultsReply(
+                mode=defaults.mode,
+                fusion=defaults.fusion,
+                top_k=defaults.top_k,
+                top_n=defaults.top_n,
+                window_size=defaults.window_size,
+            ),
+            sections=sections,
+            sources=sources,
+        )
+    )
+
+
+async def _facet(service: Service, tenant: str, key: str, limit: int) -> list[FacetValue]:
+    if limit == 0:
+        return []
+    found = await service.collection.facet(key, tenant=tenant, limit=limit)
+    return [FacetValue(value=value, count=count) for value, count in found]

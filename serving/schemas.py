@@ -1,0 +1,323 @@
+"""The JSON of the HTTP interface: names and order are a contract.
+
+Fields may be added, never renamed.  Requests refuse unknown fields, so that a
+misspelt option is an error and not a silently ignored wish.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from indexing.records import Mode, Scalar
+
+Fusion = Literal["rrf", "dbsf", "weighted"]
+Offset = Annotated[int, Field(ge=0, description="in characters (Unicode code points) of the extracted text")]
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Reply(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+_FILTER_HELP = (
+    'Conditions that must all hold: {"section": "A > B"} equals, {"doc_id": ["a", "b"]} any of, '
+    '{"page": {"gte": 3, "lt": 9}} range, {"section": {"prefix": "A"}} starts with, '
+    '{"year": {"not": "2019"}} none of. Names that are not core fields address metadata.'
+)
+
+
+class SearchBody(Request):
+    """A search; a field left out takes the configured default."""
+
+    query: str = Field(min_length=1, description="what to look for")
+    mode: Mode | None = Field(None, description="which sides search: meaning, words, or both")
+    top_k: int | None = Field(None, ge=1, le=1000, description="candidates fetched from each side")
+    top_n: int | None = Field(None, ge=1, le=1000, description="results returned")
+    filter: dict[str, Any] | None = Field(None, description=_FILTER_HELP)
+    rerank: bool | None = Field(None, description="false skips the reranker, true asks for it")
+    window_size: int | None = Field(None, ge=0, le=50, description="sentences shown on each side of a hit")
+    fusion: Fusion | None = Field(None, description="how the two sides' rankings become one")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"query": "how do I open a file", "top_n": 5},
+                {"query": "closing files", "mode": "hybrid", "filter": {"section": {"prefix": "Tutorial"}}},
+            ]
+        },
+    )
+
+
+class QueryBody(SearchBody):
+    """A question; the answer quotes the best sentences and cites them."""
+
+    stream: bool = Field(False, description="answer as server-sent events")
+    max_sentences: int | None = Field(None, ge=1, le=20, description="longest answer, in sentences")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"query": "how do I open a file", "top_n": 5, "stream": False}]},
+    )
+
+
+class RanksReply(Reply):
+    """Ranks from 1 after each stage; null where the stage did not see the result."""
+
+    dense: int | None
+    sparse: int | None
+    fused: int | None
+    rerank: int | None
+
+
+class ScoresReply(Reply):
+    """Raw scores: cosine, term product, fused score, logit."""
+
+    dense: float | None
+    sparse: float | None
+    fused: float | None
+    rerank: float | None
+
+
+class ResultReply(Reply):
+    """One passage: the matched sentence and the window around it."""
+
+    id: str
+    doc_id: str
+    source: str
+    title: str
+    section: str
+    page: int | None
+    text: str = Field(description="the matched sentence: the document's text from start to end")
+    window: str = Field(description="the document's text from window_start to window_end")
+    start: Offset
+    end: Offset
+    score: float = Field(description="the last stage's: the rerank logit, else the fused score")
+    ranks: RanksReply
+    scores: ScoresReply
+    window_start: Offset
+    window_end: Offset
+    highlights: list[tuple[int, int]] = Field(description="matched sentences inside the window, as offsets")
+    sources: list[str] = Field(description="every file that holds this document")
+    metadata: dict[str, Scalar]
+
+
+class StageReply(Reply):
+    """One step of the search; further fields say what it did."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    ms: float
+
+
+class ReceiptReply(Reply):
+    """How the results came about; ``degraded`` names what failed on the way."""
+
+    stages: list[StageReply]
+    degraded: list[str]
+
+
+class SearchReply(Reply):
+    results: list[ResultReply]
+    receipt: ReceiptReply
+
+
+class CitationReply(Reply):
+    """A quote: the document's extracted text from start to end."""
+
+    label: str
+    doc_id: str
+    source: str
+    page: int | None
+    start: Offset
+    end: Offset
+    quote: str
+
+
+class QueryReply(Reply):
+    answer: str
+    citations: list[CitationReply]
+    results: list[ResultReply]
+    receipt: ReceiptReply
+    kind: Literal["extractive", "none", "generated"] = Field(
+        description="extractive: sentences quoted verbatim; none: nothing was found"
+    )
+
+
+class NewDocument(Request):
+    """A document sent as JSON; without ``doc_id`` it gets one from its content."""
+
+    doc_id: str | None = Field(None, min_length=1, max_length=512, pattern=r"^[^\x00-\x1f]+$")
+    title: str = Field("", max_length=2000)
+    text: str = Field(min_length=1)
+    metadata: dict[str, Scalar] = Field(default_factory=dict)
+
+
+class NewDocuments(Request):
+    """Documents to add or to replace."""
+
+    documents: list[NewDocument] = Field(min_length=1, max_length=100_000)
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "documents": [
+                        {
+                            "doc_id": "note-1",
+                            "title": "Files",
+                            "text": "Open a file with open(). Close it when you are done.",
+                            "metadata": {"year": 2024},
+                        }
+                    ]
+                }
+            ]
+        },
+    )
+
+
+class JobCreated(Reply):
+    job_id: str
+
+
+class JobError(Reply):
+    source: str
+    reason: str
+
+
+class JobReply(Reply):
+    """A background job; ``partial`` means that some of its files could not be read."""
+
+    id: str
+    kind: str
+    state: Literal["queued", "running", "succeeded", "failed", "partial"]
+    total: int
+    done: int
+    failed: int
+    sentences: int
+    errors: list[JobError]
+    created_at: str
+    updated_at: str
+    message: str
+
+
+class JobsReply(Reply):
+    jobs: list[JobReply]
+
+
+class DocumentReply(Reply):
+    doc_id: str
+    version: str
+    title: str
+    media_type: str
+    sentences: int
+    chars: int
+    sources: list[str]
+    metadata: dict[str, Scalar]
+    indexed_at: str
+
+
+class DocumentsReply(Reply):
+    """One page of documents, by id; ``next`` is the ``after`` of the next page."""
+
+    documents: list[DocumentReply]
+    next: str | None
+    total: int
+
+
+class SentenceReply(Reply):
+    ordinal: int
+    start: Offset
+    end: Offset
+    section: str
+    page: int | None
+
+
+class SentencesReply(Reply):
+    """Sentences of one version of a document; ``next`` is the ``first`` of the next page."""
+
+    doc_id: str
+    version: str
+    total: int
+    sentences: list[SentenceReply]
+    next: int | None
+
+
+class DeletedReply(Reply):
+    doc_id: str
+    deleted: bool
+
+
+class FacetValue(Reply):
+    value: str | int | bool
+    count: int
+
+
+class EncodersReply(Reply):
+    """What made the vectors; a fingerprint changes with anything that changes a vector."""
+
+    dense: str
+    dense_fingerprint: str
+    dimensions: int
+    sparse: str
+    sparse_fingerprint: str
+    reranker: str | None
+
+
+class DefaultsReply(Reply):
+    """What a search takes for the fields it leaves out."""
+
+    mode: Mode
+    fusion: Fusion
+    top_k: int
+    top_n: int
+    window_size: int
+
+
+class CollectionReply(Reply):
+    """What the collection holds."""
+
+    home: Literal["embedded", "memory", "server"]
+    documents: int
+    points: int
+    indexed_points: int
+    segments: int
+    disk_bytes: int | None
+    optimizing: bool
+    read_only: bool
+    encoders: EncodersReply
+    defaults: DefaultsReply
+    sections: list[FacetValue]
+    sources: list[FacetValue]
+
+
+class HealthReply(Reply):
+    status: Literal["ok"] = "ok"
+
+
+class CheckReply(Reply):
+    name: str
+    ok: bool
+    detail: str
+
+
+class ReadyReply(Reply):
+    ready: bool
+    checks: list[CheckReply]
+
+
+class Problem(Reply):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str

@@ -1,0 +1,91 @@
+"""Run the app in uvicorn, in one event loop with the service it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import sys
+from math import ceil
+
+import uvicorn
+
+from indexing.settings import Settings
+from serving.app import create_app
+from serving.guards import is_loopback
+from serving.state import open_service
+
+logger = logging.getLogger(__name__)
+
+# Names that a browser cannot open; loopback is among what they mean.
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+_KEEP_ALIVE_S = 15
+_BACKLOG = 512
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, which says on stdout where it listens once it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers:
+            for listener in server.sockets:
+                announce(self.config.host, int(listener.getsockname()[1]))
+                return
+
+
+def announce(host: str, port: int) -> None:
+    """Write the page's address and one command to try to stdout."""
+    shown = "127.0.0.1" if host in _EVERY_ADDRESS else host
+    address = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    body = json.dumps({"query": "how do I open a file", "top_n": 3})
+    sys.stdout.write(
+        f"Winnow is ready: {address}/\n"
+        f"Try: curl -s {address}/v1/search -H 'Content-Type: application/json' -d '{body}'\n"
+    )
+    sys.stdout.flush()
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        WinnowError: a model or a store does not open.
+    """
+    if not is_loopback(settings.serving.host):
+        logger.warning(
+            "listening on %s: whoever reaches it can read and delete every document", settings.serving.host
+        )
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    # Opened here and not in the lifespan: uvicorn would turn our error into a
+    # traceback and an exit code of its own.
+    service = await open_service(settings)
+    try:
+        await Server(uvicorn_config(settings, create_app(settings, service))).serve()
+    finally:
+        await service.close()
+
+
+def uvicorn_config(settings: Settings, app: object) -> uvicorn.Config:
+    """Return how uvicorn listens, and what it refuses."""
+    serving = settings.serving
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=serving.host,
+        port=serving.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        limit_concurrency=serving.max_connections,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=ceil(serving.shutdown_grace_s),
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+    )
