@@ -11,7 +11,7 @@ WINNOW_HOME ?= .winnow
 export WINNOW_HOME
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --prefer-binary -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --prefer-binary --no-compile -c constraints.txt
 
 .PHONY: serve test lint types suite browser bench clean help
 
