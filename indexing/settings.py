@@ -94,7 +94,10 @@ class RerankSettings(Section):
     """The second stage; off when no model is named."""
 
     model: str | None = Field(None, description="a cross-encoder folder")
-    backend: Literal["auto", "sentence-transformers", "flag-embedding"] = "auto"
+    backend: Literal["auto", "exported", "sentence-transformers", "flag-embedding"] = "auto"
+    runtime: Literal["auto", "openvino", "onnxruntime"] = Field("auto", description="of an exported folder")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of an exported folder")
+    threads: int = Field(0, ge=0, description="of an exported folder; 0: all cores")
     candidates: int = Field(30, ge=1, le=1000, description="windows scored per query")
     max_tokens: int = Field(512, ge=16, le=8192)
     batch_size: int = Field(16, ge=1)

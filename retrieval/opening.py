@@ -1,0 +1,84 @@
+"""A searcher over a home folder: catalogue, engine, encoders and reranker, opened once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from indexing.collection.protocol import check_spec
+from indexing.encoders.protocols import EncoderPair
+from indexing.records import Embedding
+from indexing.settings import Settings
+from retrieval.rerank import Reranker, RerankScores, load_reranker
+from retrieval.search import Searcher
+
+
+class ModelThread:
+    """Encoders and reranker behind one thread: no model call runs beside another."""
+
+    def __init__(self, encoders: EncoderPair, reranker: Reranker | None) -> None:
+        self.encoders = encoders
+        self.reranker = reranker
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="winnow-model")
+
+    async def embed_query(self, query: str) -> Embedding:
+        """Return the vectors of one query."""
+        loop = asyncio.get_running_loop()
+        return (await loop.run_in_executor(self._pool, self.encoders.embed_queries, [query]))[0]
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> RerankScores:
+        """Return the reranker's logits; only call it when there is a reranker."""
+        if self.reranker is None:
+            raise RuntimeError("no reranker is loaded")
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, self.reranker.score, query, list(texts)
+        )
+
+    def close(self) -> None:
+        """Let the call in progress end; queued ones are cancelled."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def open_searcher(settings: Settings) -> Searcher:
+    """Return a searcher over the settings' home; see :meth:`Searcher.open`."""
+    from indexing.catalog import open_catalog
+    from indexing.catalog.lifecycle import AVERAGE_KEY
+    from indexing.collection import open_collection
+    from indexing.encoders import load_encoders
+    from indexing.session import spec_of
+
+    catalog = await asyncio.to_thread(open_catalog, settings)
+    try:
+        collection = await open_collection(settings, None)
+        try:
+            average = await asyncio.to_thread(catalog.meta, AVERAGE_KEY)
+            encoders = await asyncio.to_thread(
+                load_encoders, settings.encoders, average_length=None if average is None else float(average)
+            )
+            check_spec(collection.spec, spec_of(encoders))
+            reranker = await asyncio.to_thread(load_reranker, settings.rerank)
+        except BaseException:
+            await collection.close()
+            raise
+    except BaseException:
+        catalog.close()
+        raise
+    models = ModelThread(encoders, reranker)
+
+    async def close() -> None:
+        models.close()
+        await collection.close()
+        catalog.close()
+
+    return Searcher(
+        collection,
+        catalog,
+        models.embed_query,
+        retrieval=settings.retrieval,
+        reranking=settings.rerank,
+        coverage=encoders.coverage,
+        min_coverage=settings.encoders.min_coverage,
+        rerank=None if reranker is None else models.rerank,
+        close=close,
+    )

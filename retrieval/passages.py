@@ -1,0 +1,145 @@
+"""From fused hits to passages: live windows, merged where they meet, then results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from retrieval.fusion import Fused
+from retrieval.records import Ranks, Scores, SearchResult
+from retrieval.windows import Passage, merge_windows
+
+if TYPE_CHECKING:
+    from indexing.catalog.records import Window
+
+# A merged passage holds at most this many plain windows: with the default
+# size of 2 that is 15 sentences, about what a 512-token reranker reads.
+_MAX_WINDOWS = 3
+
+# Share of the best hit's fused score that another hit of its passage must
+# reach to be highlighted: with rank fusion, found by both sides or near the top.
+_HIGHLIGHT_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A passage with its best hit's fused rank and, once reranked, its logit and new rank."""
+
+    passage: Passage
+    rank: int
+    logit: float | None = None
+    rerank_rank: int | None = None
+
+    @property
+    def id(self) -> str:
+        return self.passage.lead.id
+
+    @property
+    def text(self) -> str:
+        return self.passage.text
+
+    def result(self) -> SearchResult:
+        """Return the passage as a caller sees it; its score is the last stage's."""
+        passage, hit = self.passage, self.passage.lead
+        payload = cast("dict[str, Any]", hit.payload)
+        matched = self._matched()
+        return SearchResult(
+            id=hit.id,
+            doc_id=passage.doc_id,
+            source=passage.source,
+            title=passage.title,
+            section=payload.get("section", ""),
+            page=payload.get("page"),
+            text=payload["text"],
+            window=passage.text,
+            start=payload["start"],
+            end=payload["end"],
+            score=hit.score if self.logit is None else self.logit,
+            ranks=Ranks(hit.ranks[0], hit.ranks[1], self.rank, self.rerank_rank),
+            scores=Scores(hit.scores[0], hit.scores[1], hit.score, self.logit),
+            window_start=passage.start,
+            window_end=passage.end,
+            highlights=tuple((one["start"], one["end"]) for one in matched),
+            highlight_pages=tuple(one.get("page") for one in matched),
+            sources=passage.sources,
+            version=passage.version,
+            ordinal=payload["ordinal"],
+            metadata=payload.get("metadata", {}),
+        )
+
+    def _matched(self) -> list[dict[str, Any]]:
+        """Payloads of the hits worth a highlight, in reading order.
+
+        The dense side returns its nearest sentences however far they are: in a
+        small collection that is every sentence there is.
+        """
+        lead = self.passage.lead
+        least = _HIGHLIGHT_SHARE * lead.score
+        worth = [hit for hit in self.passage.hits if hit is lead or hit.score >= least]
+        payloads = [cast("dict[str, Any]", hit.payload) for hit in worth]
+        return sorted(payloads, key=lambda payload: cast(int, payload["start"]))
+
+
+class Assembly:
+    """Fused hits taken in rank order with their windows, until enough passages stand."""
+
+    def __init__(self, size: int, wanted: int) -> None:
+        self._size = size
+        self._wanted = wanted
+        self._hits: list[Fused] = []
+        self._windows: list[Window | None] = []
+        self._not_live = 0
+        self._inconsistent = 0
+        self._passages: list[Passage] = []
+
+    @property
+    def fetch_size(self) -> int:
+        """Neighbours to fetch: one more than shown, so that touching windows can join."""
+        return self._size + 1 if self._size else 0
+
+    @property
+    def missing(self) -> int:
+        """Passages still wanted."""
+        return max(self._wanted - len(self._passages), 0)
+
+    def add(self, hits: Sequence[Fused], windows: Sequence[Window | None]) -> None:
+        """Take the next hits; a window is None when its version of the document is not live."""
+        for hit, window in zip(hits, windows, strict=True):
+            if window is None:
+                self._not_live += 1
+            elif not _consistent(hit, window):
+                self._inconsistent += 1
+                window = None
+            self._hits.append(hit)
+            self._windows.append(window)
+        self._passages = merge_windows(
+            self._hits,
+            self._windows,
+            size=self._size,
+            top_n=self._wanted,
+            max_sentences=_MAX_WINDOWS * (2 * self._size + 1),
+        )
+
+    def standing(self) -> list[Standing]:
+        """Return the passages, best hit first."""
+        ranks = {hit.id: rank for rank, hit in enumerate(self._hits, start=1)}
+        return [Standing(passage, ranks[passage.lead.id]) for passage in self._passages]
+
+    def counts(self) -> dict[str, object]:
+        """Return what the receipt says: hits looked at, merged into others, dropped and why."""
+        return {
+            "considered": len(self._hits),
+            "passages": len(self._passages),
+            "merged": sum(len(passage.hits) - 1 for passage in self._passages),
+            "dropped_not_live": self._not_live,
+            "dropped_inconsistent": self._inconsistent,
+        }
+
+
+def _consistent(hit: Fused, window: Window) -> bool:
+    """Whether the document says at that place what the hit says: else it must not be quoted."""
+    payload = cast("dict[str, Any]", hit.payload)
+    start, end, text = payload["start"], payload["end"], payload["text"]
+    span = window.spans[payload["ordinal"] - window.first]
+    return span == (start, end) and window.text[start - window.start : end - window.start] == text

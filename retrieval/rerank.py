@@ -1,0 +1,265 @@
+"""Rerankers: cross-encoders that read the query and one window together.
+
+A reranker gives one fp32 logit a window.  Ranking uses the logits as they
+are: a sigmoid in bf16 leaves 6 distinct scores of 800 logits.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from indexing.errors import EncoderError, MissingDependencyError, SettingsError
+from indexing.records import FloatArray
+from indexing.settings import RerankSettings
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "reranker.json"
+
+# The share of the token budget a query may take: FlagEmbedding's own rule,
+# applied to every backend so that they read the same tokens.
+QUERY_SHARE = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class RerankScores:
+    """One logit per text, ``(n_texts,)`` float32.
+
+    ``truncated`` says for each text whether the model did not see all of the
+    pair: the text's end was cut off, or the query's.
+    """
+
+    logits: FloatArray
+    truncated: tuple[bool, ...]
+
+
+class Reranker(Protocol):
+    """Scores windows against one query; a call blocks, so keep it off the event loop."""
+
+    @property
+    def name(self) -> str: ...
+
+    def score(self, query: str, texts: Sequence[str]) -> RerankScores:
+        """Return the logits in the order of ``texts``; higher is better.
+
+        Raises:
+            EncoderError: the model failed, or returned something not finite.
+        """
+        ...
+
+
+def order(ids: Sequence[str], logits: FloatArray) -> list[int]:
+    """Return the positions of ``ids`` best first: logit descending, then id ascending."""
+    return sorted(range(len(ids)), key=lambda i: (-float(logits[i]), ids[i]))
+
+
+def checked_scores(name: str, logits: FloatArray, truncated: tuple[bool, ...]) -> RerankScores:
+    """Return the scores when they can be ranked.
+
+    Raises:
+        EncoderError: another number of logits than texts, or one that is not finite.
+    """
+    if logits.shape != (len(truncated),):
+        raise EncoderError(f"reranker {name} gave shape {logits.shape} for {len(truncated)} texts")
+    if not np.isfinite(logits).all():
+        raise EncoderError(f"reranker {name} gave a logit that is not finite; check its weights")
+    return RerankScores(logits, truncated)
+
+
+def load_reranker(settings: RerankSettings) -> Reranker | None:
+    """Return the configured reranker, or None when no model is named.
+
+    Raises:
+        SettingsError: the model is not a folder.
+        MissingDependencyError: the backend's package is not installed.
+        EncoderError: the folder is not a cross-encoder that is safe to load.
+    """
+    if settings.model is None:
+        return None
+    folder = Path(settings.model).expanduser()
+    backend = settings.backend
+    if backend == "exported" or (backend == "auto" and (folder / MANIFEST).is_file()):
+        from retrieval.exported_rerank import ExportedReranker
+
+        return ExportedReranker(folder, settings)
+    refuse_unsafe(folder)
+    if backend == "auto":
+        backend = "sentence-transformers" if _installed("sentence_transformers") else "flag-embedding"
+    log.info("loading reranker %s through %s", folder.name, backend)
+    if backend == "flag-embedding":
+        return FlagReranker(folder, settings)
+    return SentenceTransformersReranker(folder, settings)
+
+
+class _CrossEncoder:
+    """What the backends share: one lock, one token budget, one check of the output."""
+
+    def __init__(self, name: str, tokenizer: Any, settings: RerankSettings) -> None:
+        self._name = name
+        self._tokenizer = tokenizer
+        self._lock = threading.Lock()
+        self._batch_size = settings.batch_size
+        longest = getattr(tokenizer, "model_max_length", settings.max_tokens)
+        self._max_tokens = int(min(settings.max_tokens, longest))
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def score(self, query: str, texts: Sequence[str]) -> RerankScores:
+        """Return the logits in the order of ``texts`` (see :class:`Reranker`)."""
+        if not texts:
+            return RerankScores(np.zeros(0, dtype=np.float32), ())
+        # Neither backend is thread-safe: fast tokenizers keep their truncation
+        # setting in shared state, and the model is one set of buffers.
+        with self._lock:
+            try:
+                fitted, tokens = self._fit(query)
+                truncated = self._truncated(tokens, texts, query_cut=fitted != query)
+                logits = np.asarray(self._logits(fitted, list(texts)), dtype=np.float32)
+            except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+                raise EncoderError(f"reranker {self._name} failed: {error}") from error
+        return checked_scores(self._name, logits, truncated)
+
+    def _fit(self, query: str) -> tuple[str, int]:
+        """Return the query cut to its share of the token budget, and its length in tokens."""
+        limit = int(self._max_tokens * QUERY_SHARE)
+        encoded = self._tokenizer(query, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        count = len(encoded["input_ids"])
+        if count <= limit:
+            return query, count
+        return query[: encoded["offset_mapping"][limit - 1][1]], limit
+
+    def _truncated(self, query_tokens: int, texts: Sequence[str], *, query_cut: bool) -> tuple[bool, ...]:
+        if query_cut:
+            return (True,) * len(texts)
+        encoded = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        room = self._max_tokens - query_tokens - self._tokenizer.num_special_tokens_to_add(pair=True)
+        return tuple(len(ids) > room for ids in encoded["input_ids"])
+
+    def _logits(self, query: str, texts: list[str]) -> Any:
+        raise NotImplementedError
+
+
+class SentenceTransformersReranker(_CrossEncoder):
+    """Any cross-encoder folder, through ``sentence_transformers.CrossEncoder``."""
+
+    def __init__(self, folder: Path, settings: RerankSettings) -> None:
+        _require("sentence_transformers", "sentence-transformers", "train")
+        import torch
+        from sentence_transformers import CrossEncoder
+
+        try:
+            model = CrossEncoder(
+                str(folder),
+                local_files_only=True,
+                trust_remote_code=False,
+                activation_fn=torch.nn.Identity(),
+                model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise EncoderError(f"{folder} is not a cross-encoder that loads: {error}") from error
+        one_label(folder, model.num_labels)
+        super().__init__(f"sentence-transformers:{folder.name}", model.tokenizer, settings)
+        self._model = model
+
+    def _logits(self, query: str, texts: list[str]) -> Any:
+        budget = {"text": {"truncation": "only_second", "max_length": self._max_tokens}}
+        return self._model.predict(
+            [(query, text) for text in texts],
+            batch_size=self._batch_size,
+            show_progress_bar=False,
+            processing_kwargs=budget,
+        )
+
+
+class FlagReranker(_CrossEncoder):
+    """bge-reranker and its kin, loaded by ``FlagEmbedding.FlagReranker``.
+
+    The forward pass is our own: with transformers 5 ``compute_score`` decodes
+    its tokens and tokenizes them again, runs its first batch twice, and draws
+    progress bars on stderr (FlagEmbedding 1.4.2, ``utils/tokenizer_compat.py``
+    and ``reranker/encoder_only/base.py``).  A test holds the logits equal.
+    """
+
+    def __init__(self, folder: Path, settings: RerankSettings) -> None:
+        _require("FlagEmbedding", "FlagEmbedding", "flag")
+        import FlagEmbedding
+        import torch
+
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+        try:
+            loaded = FlagEmbedding.FlagReranker(
+                str(folder), use_fp16=False, trust_remote_code=False, devices=device, normalize=False
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise EncoderError(f"{folder} is not a cross-encoder that loads: {error}") from error
+        one_label(folder, loaded.model.config.num_labels)
+        super().__init__(f"flag-embedding:{folder.name}", loaded.tokenizer, settings)
+        self._loaded = loaded
+        self._model = loaded.model.float().to(device).eval()
+        self._device = device
+
+    def _logits(self, query: str, texts: list[str]) -> Any:
+        import torch
+
+        by_length = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        logits = np.empty(len(texts), dtype=np.float32)
+        for start in range(0, len(texts), self._batch_size):
+            rows = by_length[start : start + self._batch_size]
+            inputs = self._tokenizer(
+                [query] * len(rows),
+                [texts[i] for i in rows],
+                truncation="only_second",
+                max_length=self._max_tokens,
+                padding=True,
+                return_tensors="pt",
+            ).to(self._device)
+            with torch.inference_mode():
+                logits[rows] = self._model(**inputs, return_dict=True).logits.view(-1).cpu().numpy()
+        return logits
+
+
+def refuse_unsafe(folder: Path) -> None:
+    """Refuse a folder that is no model, or whose loading could run code.
+
+    Pickled weights and ``auto_map`` both execute what the folder says
+    (CVE-2025-32434, CVE-2026-5241).
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise SettingsError(
+            f"rerank.model names {str(folder)!r}, which is not a model folder (a folder with config.json, "
+            f"or an exported one with {MANIFEST}); models are not downloaded"
+        )
+    try:
+        fields = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EncoderError(f"{config} is not valid JSON: {error}") from error
+    if "auto_map" in fields:
+        raise EncoderError(f"{config} asks to run code from the folder (auto_map); that is refused")
+    if not any(folder.glob("*.safetensors")):
+        raise EncoderError(f"{folder} holds no *.safetensors weights; pickled weights are refused")
+
+
+def one_label(folder: Path, labels: int) -> None:
+    if labels != 1:
+        raise EncoderError(f"{folder} has {labels} output labels; a reranker has 1")
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _require(module: str, package: str, extra: str) -> None:
+    if not _installed(module):
+        raise MissingDependencyError(package, extra, "this reranker")

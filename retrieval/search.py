@@ -1,0 +1,339 @@
+"""Hybrid search over one collection: embed, retrieve, fuse, build windows, rerank."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import anyio
+import anyio.to_thread
+
+from indexing.collection.protocol import Collection
+from indexing.errors import DeadlineError, WinnowError
+from indexing.records import Embedding, Mode, SideHits
+from indexing.settings import RerankSettings, RetrievalSettings, Settings
+from retrieval.credits import literal_credits
+from retrieval.fusion import Fused, fuse, side_weights
+from retrieval.passages import Assembly, Standing
+from retrieval.plan import MAX_TOP_K, Plan, make_plan
+from retrieval.records import SearchRequest, SearchResponse
+from retrieval.rerank import RerankScores, order
+from retrieval.trace import Trace
+
+if TYPE_CHECKING:
+    from indexing.catalog.records import Window
+
+log = logging.getLogger(__name__)
+
+EmbedQuery = Callable[[str], Awaitable[Embedding]]
+Rerank = Callable[[str, Sequence[str]], Awaitable[RerankScores]]
+
+# Share of the remaining time a reranker may use, so that a slow one still
+# leaves room to answer in fused order.
+_RERANK_SHARE = 0.9
+# Windows asked for beyond the wanted number in one go: hits of one passage
+# merge, and a second trip to the catalogue costs more than a few spare rows.
+_SLACK = 1.5
+_SPARE = 4
+# How far a fetch grows when hits were dropped or merged, and how often.
+_GROWTH = 3
+_MAX_FETCHES = 3
+# Lowest scores in weighted fusion: a cosine has none, a sparse score of 0 is no word in common.
+_FLOORS = (None, 0.0)
+_CATALOG_THREADS = 4
+
+
+class WindowSource(Protocol):
+    """The part of the catalogue that a search needs; called in a worker thread."""
+
+    def windows(
+        self, tenant: str, wanted: Sequence[tuple[str, str, int]], size: int
+    ) -> list[Window | None]: ...
+
+
+class Searcher:
+    """Searches one collection; safe to share between tasks of one event loop.
+
+    Args:
+        collection: the engine.
+        catalog: gives the windows.
+        embed_query: runs the encoders off the event loop.
+        retrieval: defaults of a request.
+        reranking: bounds of the second stage.
+        coverage: share of a text's letters the dense encoder knows; None
+            counts a query with a dense vector as fully known.
+        min_coverage: texts below it were indexed without a dense vector.
+        rerank: runs the reranker off the event loop; None: there is none.
+        close: releases what the caller opened for this searcher.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        catalog: WindowSource,
+        embed_query: EmbedQuery,
+        *,
+        retrieval: RetrievalSettings,
+        reranking: RerankSettings,
+        coverage: Callable[[str], float] | None = None,
+        min_coverage: float = 0.5,
+        rerank: Rerank | None = None,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.collection = collection
+        self.catalog = catalog
+        self._embed_query = embed_query
+        self._retrieval = retrieval
+        self._reranking = reranking
+        self._coverage = coverage
+        self._min_coverage = min_coverage
+        # Saves a look at every character of texts that are plain ASCII.
+        self._reads_ascii = coverage is None or coverage("a") >= min_coverage
+        self._rerank = rerank
+        self._close = close
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Searcher:
+        """Return a searcher over the settings' home, with its own model thread.
+
+        Raises:
+            CollectionError: nothing is indexed there.
+            FingerprintMismatchError: other encoders built the collection.
+        """
+        from retrieval.opening import open_searcher
+
+        return await open_searcher(settings)
+
+    async def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> SearchResponse:
+        """Return the passages that answer the request best, and the receipt.
+
+        Cancelling the task cancels the work.
+
+        Raises:
+            QueryError: see :func:`retrieval.plan.make_plan`.
+            FilterError: see :func:`indexing.collection.filters.parse_filter`.
+            DeadlineError: not done within ``timeout_s``.
+        """
+        plan = make_plan(request, self._retrieval)
+        if timeout_s is None:
+            return await self._search(plan, None)
+        try:
+            async with asyncio.timeout(timeout_s) as scope:
+                return await self._search(plan, asyncio.get_running_loop().time() + timeout_s)
+        except TimeoutError as error:
+            if scope.expired():
+                raise DeadlineError(f"the search was not done within {timeout_s:g} s") from error
+            raise
+
+    async def close(self) -> None:
+        """Release what this searcher opened; what was injected stays open."""
+        if self._close is not None:
+            await self._close()
+
+    async def __aenter__(self) -> Searcher:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _search(self, plan: Plan, deadline: float | None) -> SearchResponse:
+        trace = Trace()
+        began = perf_counter()
+        embedding = await self._embed_query(plan.query)
+        known = self._known(plan.query, embedding)
+        details = {"dense": embedding.dense is not None, "terms": len(embedding.sparse)}
+        trace.add("embed", began, {"coverage": round(known, 3), **details})
+        reranking = self._reranks(plan)
+        wanted = max(plan.top_n, self._reranking.candidates) if reranking else plan.top_n
+        passages = await self._passages(plan, embedding, known, wanted, trace)
+        passages = await self._reranked(plan, passages, deadline, trace)
+        results = tuple(passage.result() for passage in passages[: plan.top_n])
+        log.debug("search %r: %d results", plan.query, len(results))
+        return SearchResponse(results, trace.receipt())
+
+    def _known(self, query: str, embedding: Embedding) -> float:
+        if embedding.dense is None:
+            return 0.0
+        return 1.0 if self._coverage is None else self._coverage(query)
+
+    async def _passages(
+        self, plan: Plan, embedding: Embedding, known: float, wanted: int, trace: Trace
+    ) -> list[Standing]:
+        """Fetch until ``wanted`` passages stand, or nothing more can be had."""
+        weights, why = _weights(plan.mode, embedding, known, self._retrieval.dense_weight)
+        mode = _engine_mode(weights)
+        top_k = plan.top_k
+        for fetch in range(1, _MAX_FETCHES + 1):
+            hits = await self._retrieve(plan, embedding, mode, top_k, fetch, trace)
+            fused = self._fuse(plan, hits, weights, why, trace)
+            assembly = await self._assemble(plan, fused, wanted, trace)
+            passages = assembly.standing()
+            more = max(len(hits.dense), len(hits.sparse)) >= top_k
+            if len(passages) >= plan.top_n or not more or top_k >= MAX_TOP_K:
+                break
+            top_k = min(MAX_TOP_K, top_k * _GROWTH)
+        return passages
+
+    async def _retrieve(
+        self, plan: Plan, embedding: Embedding, mode: Mode, top_k: int, fetch: int, trace: Trace
+    ) -> SideHits:
+        began = perf_counter()
+        hits = await self.collection.search(
+            embedding, tenant=plan.tenant, top_k=top_k, mode=mode, filter=plan.filter
+        )
+        trace.add(
+            "retrieve",
+            began,
+            {
+                "mode": mode,
+                "top_k": top_k,
+                "dense_hits": len(hits.dense),
+                "sparse_hits": len(hits.sparse),
+                "engine_ms": round(hits.engine_ms, 3),
+                "fetches": fetch,
+            },
+        )
+        return hits
+
+    def _fuse(
+        self, plan: Plan, hits: SideHits, weights: tuple[float, float], why: str, trace: Trace
+    ) -> list[Fused]:
+        began = perf_counter()
+        credits = self._credits(plan.query, hits) if weights[0] else {}
+        fused = fuse(
+            plan.fusion,
+            (hits.dense, hits.sparse),
+            weights,
+            rrf_k=self._retrieval.rrf_k,
+            floors=_FLOORS,
+            credits=credits,
+        )
+        details: dict[str, object] = {
+            "method": plan.fusion,
+            "weights": {"dense": round(weights[0], 4), "sparse": round(weights[1], 4)},
+            "why": why,
+            "candidates": len(fused),
+        }
+        if plan.fusion == "rrf":
+            details["k"] = self._retrieval.rrf_k
+        if credits:
+            details["credited"] = len(credits)
+        trace.add("fuse", began, details)
+        return fused
+
+    def _credits(self, query: str, hits: SideHits) -> dict[str, float]:
+        """What sparse hits without a dense vector may claim; see :mod:`retrieval.credits`."""
+        if self._coverage is None:
+            return {}
+        dense = {hit.id for hit in hits.dense}
+        unseen = [
+            hit
+            for hit in hits.sparse
+            if hit.id not in dense and not (self._reads_ascii and str(hit.payload["text"]).isascii())
+        ]
+        return literal_credits(query, unseen, self._coverage, self._min_coverage) if unseen else {}
+
+    async def _assemble(self, plan: Plan, fused: list[Fused], wanted: int, trace: Trace) -> Assembly:
+        """Walk down the fused list until ``wanted`` passages stand."""
+        began = perf_counter()
+        assembly = Assembly(plan.window_size, wanted)
+        position = 0
+        while position < len(fused) and assembly.missing:
+            batch = fused[position : position + int(assembly.missing * _SLACK) + _SPARE]
+            assembly.add(batch, await self._windows(plan, batch, assembly.fetch_size))
+            position += len(batch)
+        trace.add("windows", began, {"size": plan.window_size, **assembly.counts()})
+        return assembly
+
+    async def _windows(self, plan: Plan, batch: list[Fused], size: int) -> list[Window | None]:
+        wanted = [_place(hit) for hit in batch]
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(_CATALOG_THREADS)
+        return await anyio.to_thread.run_sync(
+            self.catalog.windows,
+            plan.tenant,
+            wanted,
+            size,
+            abandon_on_cancel=True,  # it only reads
+            limiter=self._limiter,
+        )
+
+    def _reranks(self, plan: Plan) -> bool:
+        return self._rerank is not None and plan.rerank is not False
+
+    async def _reranked(
+        self, plan: Plan, passages: list[Standing], deadline: float | None, trace: Trace
+    ) -> list[Standing]:
+        """Return the passages by logit; in fused order, marked degraded, when scoring failed.
+
+        Passages past ``rerank.candidates`` keep their fused order behind.
+        """
+        began = perf_counter()
+        if self._rerank is None or plan.rerank is False or not passages:
+            trace.add("rerank", began, {"rerank": "off", "reason": self._skipped(plan)})
+            return passages
+        head, tail = passages[: self._reranking.candidates], passages[self._reranking.candidates :]
+        limit = self._reranking.timeout_s
+        if deadline is not None:
+            limit = min(limit, (deadline - asyncio.get_running_loop().time()) * _RERANK_SHARE)
+        try:
+            async with asyncio.timeout(limit):
+                scores = await self._rerank(plan.query, [passage.text for passage in head])
+        except (WinnowError, TimeoutError) as error:
+            reason = str(error) or f"not done within {limit:.3g} s"
+            log.warning("rerank failed, answering in fused order: %s", reason)
+            trace.degraded.append(f"rerank: {reason}")
+            trace.add("rerank", began, {"rerank": "failed", "candidates": len(head), "reason": reason})
+            return passages
+        ranked = [
+            replace(head[i], logit=float(scores.logits[i]), rerank_rank=rank)
+            for rank, i in enumerate(order([one.id for one in head], scores.logits), start=1)
+        ]
+        counts = {"candidates": len(head), "unscored": len(tail), "truncated": sum(scores.truncated)}
+        trace.add("rerank", began, {"rerank": "on", **counts})
+        return ranked + tail
+
+    def _skipped(self, plan: Plan) -> str:
+        if self._rerank is None:
+            return "no reranker is configured"
+        return "the request turned it off" if plan.rerank is False else "nothing to rerank"
+
+
+def _weights(
+    mode: Mode, embedding: Embedding, known: float, dense_weight: float
+) -> tuple[tuple[float, float], str]:
+    """Return ``(dense, sparse)`` weights and the reason that the receipt gives."""
+    if mode == "dense":
+        why = "mode is dense"
+        if embedding.dense is None:
+            why += ", and the dense encoder does not know the query's script: nothing can be found"
+        return (1.0, 0.0), why
+    if mode == "sparse":
+        return (0.0, 1.0), "mode is sparse"
+    weights = side_weights(known, dense_weight)
+    share = f"the dense encoder knows {known:.2f} of the query"
+    if weights[0] == 0:
+        return weights, f"{share}: the dense side is skipped"
+    if len(embedding.sparse) == 0:
+        return weights, f"{share}; the query has no terms for the sparse side"
+    return weights, share
+
+
+def _place(hit: Fused) -> tuple[str, str, int]:
+    payload = cast("dict[str, Any]", hit.payload)
+    return payload["doc_id"], payload["version"], payload["ordinal"]
+
+
+def _engine_mode(weights: tuple[float, float]) -> Mode:
+    """A side without weight is not fetched at all."""
+    if weights[0] == 0:
+        return "sparse"
+    return "dense" if weights[1] == 0 else "hybrid"
