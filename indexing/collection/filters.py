@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from indexing.errors import FilterError
 from indexing.records import Scalar
@@ -146,7 +147,7 @@ def _operators(key: str, operators: Mapping[str, object]) -> list[Condition]:
 
 
 def _values(key: str, value: object) -> tuple[Scalar, ...]:
-    items = list(value) if isinstance(value, list | tuple) else [value]
+    items: list[Any] = list(value) if isinstance(value, list | tuple) else [value]
     if not items or len(items) > _MAX_VALUES:
         raise FilterError(f"filter {key!r}: give 1 to {_MAX_VALUES} values")
     for item in items:

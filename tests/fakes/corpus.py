@@ -107,9 +107,7 @@ class FakeCatalog:
         self.documents = {(one.tenant, one.doc_id, one.version): one for one in documents}
         self.calls: list[int] = []
 
-    def windows(
-        self, tenant: str, wanted: Sequence[tuple[str, str, int]], size: int
-    ) -> list[Window | None]:
+    def windows(self, tenant: str, wanted: Sequence[tuple[str, str, int]], size: int) -> list[Window | None]:
         self.calls.append(len(wanted))
         return [self._window(tenant, *one, size) for one in wanted]
 

@@ -1,0 +1,208 @@
+"""Frames and values between the engine process and its clients.
+
+A frame is an 8-byte header (magic, protocol version, body length) and a
+msgpack body.  A request is ``[id, operation, arguments]``; a reply is
+``[id, None, result]`` or ``[id, [error class, message], None]``.  Vectors travel
+as raw little-endian bytes: dense and sparse values float32, indices uint32.
+Nothing is pickled: a frame from anyone is data, never code.
+"""
+
+from __future__ import annotations
+
+import struct
+from asyncio import IncompleteReadError, StreamReader
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from indexing.collection.filters import Condition, Filter
+from indexing.collection.protocol import StoredPoint
+from indexing.errors import (
+    CapacityError,
+    CollectionError,
+    CollectionUnavailableError,
+    DamagedShardError,
+    FilterError,
+    FingerprintMismatchError,
+    InputError,
+    QueryError,
+    VectorError,
+    WinnowError,
+)
+from indexing.records import Embedding, Hit, Point, SideHits, SparseVector
+
+PROTOCOL = 1
+MAX_FRAME = 128 * 2**20
+_HEADER = struct.Struct("<2sHI")
+_MAGIC = b"Wn"
+_ERRORS: dict[str, type[WinnowError]] = {
+    kind.__name__: kind
+    for kind in (
+        CapacityError,
+        CollectionError,
+        CollectionUnavailableError,
+        DamagedShardError,
+        FilterError,
+        FingerprintMismatchError,
+        InputError,
+        QueryError,
+        VectorError,
+    )
+}
+
+
+class WireError(CollectionError):
+    """The other side does not speak this protocol, or a frame is too large."""
+
+
+def frame(body: object) -> bytes:
+    """One whole frame.
+
+    Raises:
+        WireError: the body is larger than MAX_FRAME.
+        VectorError: a value has no msgpack form.
+    """
+    try:
+        packed: bytes = msgpack.packb(body, use_bin_type=True)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise VectorError(f"a value cannot be sent to the engine: {error}") from error
+    if len(packed) > MAX_FRAME:
+        raise WireError(f"a message of {len(packed)} bytes is larger than the limit of {MAX_FRAME}")
+    return _HEADER.pack(_MAGIC, PROTOCOL, len(packed)) + packed
+
+
+async def read_frame(reader: StreamReader) -> Any | None:
+    """The next body, or None when the other side has closed between two frames.
+
+    Raises:
+        WireError: wrong magic, another protocol version, an oversized or
+            malformed body, or a close in the middle of a frame.
+    """
+    try:
+        header = await reader.readexactly(_HEADER.size)
+    except IncompleteReadError as error:
+        if not error.partial:
+            return None
+        raise WireError("the connection ended inside a frame") from error
+    magic, version, size = _HEADER.unpack(header)
+    if magic != _MAGIC:
+        raise WireError("the other side does not speak Winnow's engine protocol")
+    if version != PROTOCOL:
+        raise WireError(f"the other side speaks engine protocol {version}, this side {PROTOCOL}")
+    if size > MAX_FRAME:
+        raise WireError(f"a frame of {size} bytes is larger than the limit of {MAX_FRAME}")
+    try:
+        return unpack(await reader.readexactly(size))
+    except IncompleteReadError as error:
+        raise WireError("the connection ended inside a frame") from error
+
+
+def pack(body: object) -> bytes:
+    packed: bytes = msgpack.packb(body, use_bin_type=True)
+    return packed
+
+
+def unpack(body: bytes) -> Any:
+    try:
+        return msgpack.unpackb(body, raw=False, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise WireError(f"a frame is not valid msgpack: {error}") from error
+
+
+def error_to_wire(error: WinnowError) -> list[str]:
+    """Class name and message; a class the client does not know becomes its nearest base."""
+    for kind in type(error).__mro__:
+        if kind.__name__ in _ERRORS:
+            return [kind.__name__, str(error)]
+    return [CollectionError.__name__, f"{type(error).__name__}: {error}"]
+
+
+def error_from_wire(body: Sequence[str]) -> WinnowError:
+    kind, message = body
+    return _ERRORS.get(kind, CollectionError)(message)
+
+
+def sparse_to_wire(vector: SparseVector) -> list[bytes]:
+    indices = np.asarray(vector.indices, dtype="<u4").tobytes()
+    return [indices, np.asarray(vector.values, dtype="<f4").tobytes()]
+
+
+def sparse_from_wire(body: Sequence[bytes]) -> SparseVector:
+    indices, values = body
+    return SparseVector(
+        tuple(np.frombuffer(indices, dtype="<u4").tolist()),
+        tuple(np.frombuffer(values, dtype="<f4").tolist()),
+    )
+
+
+def embedding_to_wire(embedding: Embedding) -> list[Any]:
+    dense = None if embedding.dense is None else embedding.dense.astype("<f4", copy=False).tobytes()
+    return [dense, *sparse_to_wire(embedding.sparse)]
+
+
+def embedding_from_wire(body: Sequence[Any]) -> Embedding:
+    dense, indices, values = body
+    return Embedding(
+        dense=None if dense is None else np.frombuffer(dense, dtype="<f4").astype(np.float32, copy=False),
+        sparse=sparse_from_wire((indices, values)),
+    )
+
+
+def point_to_wire(point: Point) -> list[Any]:
+    return [point.id, embedding_to_wire(point.embedding), dict(point.payload)]
+
+
+def point_from_wire(body: Sequence[Any]) -> Point:
+    key, embedding, payload = body
+    return Point(key, embedding_from_wire(embedding), payload)
+
+
+def stored_to_wire(point: StoredPoint) -> list[Any]:
+    embedding = None if point.embedding is None else embedding_to_wire(point.embedding)
+    return [point.id, point.payload, embedding]
+
+
+def stored_from_wire(body: Sequence[Any]) -> StoredPoint:
+    key, payload, embedding = body
+    return StoredPoint(key, payload, None if embedding is None else embedding_from_wire(embedding))
+
+
+def sides_to_wire(sides: SideHits) -> list[Any]:
+    return [
+        sides.engine_ms,
+        [[hit.id, hit.score, hit.payload] for hit in sides.dense],
+        [[hit.id, hit.score, hit.payload] for hit in sides.sparse],
+    ]
+
+
+def sides_from_wire(body: Sequence[Any]) -> SideHits:
+    elapsed, dense, sparse = body
+    return SideHits(_hits(dense), _hits(sparse), elapsed)
+
+
+def _hits(rows: Sequence[Any]) -> list[Hit]:
+    return [Hit(key, score, rank, payload) for rank, (key, score, payload) in enumerate(rows, 1)]
+
+
+def filter_to_wire(wanted: Filter | None) -> list[Any] | None:
+    if wanted is None:
+        return None
+    return [
+        [item.key, list(item.any_of), list(item.none_of), item.prefix, [list(bound) for bound in item.bounds]]
+        for item in wanted.conditions
+    ]
+
+
+def filter_from_wire(body: Sequence[Any] | None) -> Filter | None:
+    if body is None:
+        return None
+    return Filter(
+        tuple(
+            Condition(
+                key, tuple(any_of), tuple(none_of), prefix, tuple((name, value) for name, value in bounds)
+            )
+            for key, any_of, none_of, prefix, bounds in body
+        )
+    )
