@@ -31,9 +31,7 @@ class Bridge:
 
         return self._portal.call(call)
 
-    def start(
-        self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
+    def start(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Begin a call and return its future; cancelling the future cancels the call."""
 
         async def call() -> T:

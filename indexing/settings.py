@@ -81,7 +81,7 @@ class RetrievalSettings(Section):
     """Defaults of a search; a request may override most of them."""
 
     mode: Literal["hybrid", "dense", "sparse"] = "hybrid"
-    fusion: Literal["rrf", "dbsf", "weighted"] = "rrf"
+    fusion: Literal["rrf", "dbsf", "weighted"] = "weighted"
     rrf_k: int = Field(60, ge=1, le=10_000)
     dense_weight: float = Field(0.5, ge=0, le=1, description="share of the dense side in weighted fusion")
     top_k: int = Field(50, ge=1, le=1000, description="candidates fetched from each side")

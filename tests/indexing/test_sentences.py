@@ -170,7 +170,9 @@ def test_a_fence_that_is_never_closed_is_text():
 
 
 def test_a_row_of_tildes_under_a_heading_is_its_underline():
-    text = "Value patterns\n~~~~~~~~~~~~~~\n\nOne is here. Two is there.\n\nLiteral patterns\n~~~~~~~~~~~~~~~~\n"
+    text = (
+        "Value patterns\n~~~~~~~~~~~~~~\n\nOne is here. Two is there.\n\nLiteral patterns\n~~~~~~~~~~~~~~~~\n"
+    )
     assert "One is here." in texts(text)
     assert "Two is there." in texts(text)
 

@@ -1,0 +1,87 @@
+"""Open the catalogue's database and check its schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from indexing.catalog.schema import SCHEMA_VERSION, meta, metadata
+from indexing.errors import CatalogError
+
+_BUSY_TIMEOUT_S = 30.0
+_BEGIN = "winnow_begin"
+
+
+def open_engine(url: str | None, home: Path) -> Engine:
+    """Return an engine on ``url``, or on ``home/catalog.db``, its tables in place.
+
+    Raises:
+        CatalogError: the database cannot be opened, is of a kind not supported
+            yet (SQLite is), or was written by a newer Winnow.
+    """
+    try:
+        target = make_url(url) if url else URL.create("sqlite", database=str(home / "catalog.db"))
+        if target.get_backend_name() != "sqlite":
+            raise CatalogError(
+                f"catalog.url: only sqlite:///PATH is supported, not {target.get_backend_name()!r}"
+            )
+        if target.database and target.database != ":memory:":
+            Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(target, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
+        event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "begin", _begin)
+        _prepare_schema(engine)
+    except (ArgumentError, SQLAlchemyError, OSError) as error:
+        raise CatalogError(f"the catalogue does not open: {error}") from error
+    return engine
+
+
+def writing(engine: Engine) -> Engine:
+    """The same engine, whose transactions take the write lock as they begin.
+
+    A transaction that reads first and writes later would otherwise fail at
+    once, without waiting, when another process has written in between.
+    """
+    return engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+
+
+def snapshot(engine: Engine) -> Engine:
+    """The same engine, whose several reads see one state of the database."""
+    return engine.execution_options(**{_BEGIN: "BEGIN"})
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    """FULL: a committed row survives a power cut, as the ingest's order of steps needs."""
+    connection.isolation_level = None  # transactions begin as _begin says, not as the driver guesses
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    statement = connection.get_execution_options().get(_BEGIN)
+    if statement is not None:
+        connection.exec_driver_sql(statement)
+
+
+def _prepare_schema(engine: Engine) -> None:
+    version = select(meta.c.value).where(meta.c.key == "schema_version")
+    if inspect(engine).has_table(meta.name):
+        with engine.connect() as connection:
+            found = connection.scalar(version)
+        if found is not None and int(found) > SCHEMA_VERSION:
+            raise CatalogError(
+                f"a newer Winnow wrote this catalogue (schema {found}, this one reads up to "
+                f"{SCHEMA_VERSION}); run: pip install --upgrade winnow-search"
+            )
+        if found is not None:
+            return
+    with writing(engine).begin() as connection:  # two first starts at once: one creates, one finds
+        metadata.create_all(connection)
+        if connection.scalar(version) is None:
+            connection.execute(insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))

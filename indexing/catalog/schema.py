@@ -1,0 +1,121 @@
+"""The catalogue's tables.
+
+``documents`` has one row per stored version of a document: ``staged`` while
+its vectors are being made, ``live`` while it is the one that is searched,
+``retiring`` until its points and text are gone.  ``embedded`` counts the
+sentences whose points the collection has acknowledged; ``average`` is the BM25
+average length that their sparse vectors were made with.
+
+``blocks`` partition a document's text, so that a window of a long document
+reads one or two of them.  ``source_documents.kept`` is false for a document
+that a changed source no longer holds: the link is dropped once the source's
+new documents are all live.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+# Raised when the tables change; an older Winnow refuses a newer catalogue.
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("key", Integer, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("doc_id", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("sentences", Integer, nullable=False),
+    Column("chars", Integer, nullable=False),
+    Column("terms", Integer),
+    Column("embedded", Integer, nullable=False),
+    Column("average", Float),
+    Column("metadata", JSON, nullable=False),
+    Column("indexed_at", Text, nullable=False),
+    Index("documents_identity", "tenant", "doc_id", "version", unique=True),
+    Index("documents_state", "state", "tenant", "doc_id"),
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("document", ForeignKey(documents.c.key, ondelete="CASCADE"), primary_key=True),
+    Column("first_ordinal", Integer, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("spans", LargeBinary, nullable=False),
+    Column("pages", LargeBinary),
+    Column("sections", JSON, nullable=False),
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("uri", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("error", Text, nullable=False),
+)
+
+source_documents = Table(
+    "source_documents",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("uri", Text, primary_key=True),
+    Column("doc_id", Text, primary_key=True),
+    Column("kept", Boolean, nullable=False),
+    Index("source_documents_document", "tenant", "doc_id", "uri"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("tenant", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("sentences", Integer, nullable=False),
+    Column("errors", JSON, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("updated_at", Text, nullable=False),
+    Index("jobs_state", "state", "number"),
+    Index("jobs_tenant", "tenant", "number"),
+)
