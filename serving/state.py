@@ -235,6 +235,7 @@ def _searcher(
         retrieval=settings.retrieval,
         reranking=settings.rerank,
         coverage=encoders.coverage,
+        min_coverage=settings.encoders.min_coverage,
         rerank=rerank,
     )
 

@@ -59,19 +59,12 @@ def query(side_name: str, corpus_folder: Path, index: Path, limit_s: float) -> d
     side.open(index, corpus)
     side.search(0)
     ready_s = time.perf_counter() - loaded
-    warm_up = min(20, len(corpus.queries))
+    numbers = range(len(corpus.queries))
+    side.timed(numbers[:20], time.perf_counter() + limit_s / 4)  # warm-up
     deadline = time.perf_counter() + limit_s
-    for number in range(warm_up):
-        side.search(number)
-        if time.perf_counter() > deadline - limit_s / 2:
-            break
-    latencies, found = [], []
-    for number in range(len(corpus.queries)):
-        before = time.perf_counter()
-        found.append(side.search(number))
-        latencies.append(1000 * (time.perf_counter() - before))
-        if time.perf_counter() > deadline:
-            break
+    answers = side.timed(numbers, deadline)
+    found = [answer.found for answer in answers]
+    latencies = [answer.ms for answer in answers]
     p50, p95, p99 = (float(value) for value in np.percentile(latencies, (50, 95, 99)))
     result: dict[str, object] = {
         "queries": len(latencies),

@@ -8,12 +8,13 @@ encoder is a download); LanceDB and txtai use their own full-text index.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.sides import POOL, RESULTS, Corpus
+from benchmarks.speed.sides import POOL, RESULTS, Corpus, Timed, timed_calls
 
 
 class StockLlamaIndex:
@@ -91,6 +92,9 @@ class StockLlamaIndex:
         )
         return [node.metadata["number"] for node in self._opened.query(query).nodes]
 
+    def timed(self, numbers: Sequence[int], deadline: float) -> list[Timed]:
+        return timed_calls(self.search, numbers, deadline)
+
     def payload_bytes(self) -> int | None:
         points, _ = self._client.scroll("bench", limit=1000, with_payload=True)
         sample = sum(len(json.dumps(point.payload, ensure_ascii=False).encode()) for point in points)
@@ -152,6 +156,9 @@ class LanceDb:
         found = query.rerank(self._reranker).to_arrow()
         return [int(value) for value in found["number"].to_pylist()[:RESULTS]]
 
+    def timed(self, numbers: Sequence[int], deadline: float) -> list[Timed]:
+        return timed_calls(self.search, numbers, deadline)
+
     def payload_bytes(self) -> int | None:
         return None
 
@@ -208,6 +215,9 @@ class TxtAi:
             raise NotImplementedError("txtai has no exact search beside a built index")
         found = self._opened.search(self._corpus.queries[number], RESULTS)
         return [int(item["id"]) for item in found]
+
+    def timed(self, numbers: Sequence[int], deadline: float) -> list[Timed]:
+        return timed_calls(self.search, numbers, deadline)
 
     def payload_bytes(self) -> int | None:
         return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Protocol
 
 import numpy as np
@@ -60,6 +62,26 @@ class Corpus:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One answered query."""
+
+    found: list[int]
+    ms: float
+
+
+def timed_calls(search: Callable[[int], list[int]], numbers: Sequence[int], deadline: float) -> list[Timed]:
+    """Time a blocking search call by call."""
+    answers: list[Timed] = []
+    for number in numbers:
+        before = perf_counter()
+        found = search(number)
+        answers.append(Timed(found, 1000 * (perf_counter() - before)))
+        if perf_counter() > deadline:
+            break
+    return answers
+
+
 class Side(Protocol):
     """One system under the same corpus, the same vectors and the same queries."""
 
@@ -79,6 +101,10 @@ class Side(Protocol):
         ``exact`` asks for the same search without an approximate index;
         ``NotImplementedError`` where the system has no such thing.
         """
+        ...
+
+    def timed(self, numbers: Sequence[int], deadline: float) -> list[Timed]:
+        """Search for each number in turn until the deadline (``perf_counter``); one at least."""
         ...
 
     def payload_bytes(self) -> int | None:
