@@ -298,6 +298,4 @@ def query_engine(
     """Return LlamaIndex's own query engine over the retriever, or an extractive one without ``llm``."""
     if llm is None:
         return ExtractiveQueryEngine(retriever, node_postprocessors=node_postprocessors)
-    return RetrieverQueryEngine.from_args(
-        retriever, llm=llm, node_postprocessors=list(node_postprocessors)
-    )
+    return RetrieverQueryEngine.from_args(retriever, llm=llm, node_postprocessors=list(node_postprocessors))

@@ -203,9 +203,7 @@ class WinnowVectorStore(BasePydanticVectorStore):
     def _documents_of(self, ref_doc_id: str) -> list[str]:
         found: dict[str, None] = {}
         for raw in ({"doc_id": ref_doc_id}, {_REF_KEY: ref_doc_id}):
-            pages = self._bridge.iterate(
-                self.client.scroll, tenant=self._tenant, filter=parse_filter(raw)
-            )
+            pages = self._bridge.iterate(self.client.scroll, tenant=self._tenant, filter=parse_filter(raw))
             for page in pages:
                 for point in page:
                     found.setdefault(str(point.payload["doc_id"]))
