@@ -18,6 +18,8 @@
     │   └── VectorError             a vector the engine must not see
     ├── CollectionError             the vector collection
     │   ├── CollectionUnavailableError  nobody answers at the engine's address
+    │   │   └── ConnectionLostError     the engine went away in the middle of a request
+    │   ├── WireError                   a frame that is not of the engine's protocol
     │   ├── FingerprintMismatchError    the collection was built by other encoders
     │   └── DamagedShardError           the stored shard does not load
     ├── CatalogError                the document catalogue
@@ -102,6 +104,14 @@ class CollectionError(WinnowError):
 
 class CollectionUnavailableError(CollectionError):
     """Nobody answers at the collection's address."""
+
+
+class ConnectionLostError(CollectionUnavailableError):
+    """The engine went away before it answered; what it was asked may have happened."""
+
+
+class WireError(CollectionError):
+    """The other side does not speak the engine's protocol, or a frame is too large."""
 
 
 class FingerprintMismatchError(CollectionError):

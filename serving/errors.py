@@ -81,6 +81,8 @@ STATUS: Mapping[type[winnow.WinnowError], HTTPStatus] = {
     winnow.VectorError: HTTPStatus.INTERNAL_SERVER_ERROR,
     winnow.CollectionError: HTTPStatus.INTERNAL_SERVER_ERROR,
     winnow.CollectionUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    winnow.ConnectionLostError: HTTPStatus.SERVICE_UNAVAILABLE,
+    winnow.WireError: HTTPStatus.INTERNAL_SERVER_ERROR,
     winnow.FingerprintMismatchError: HTTPStatus.SERVICE_UNAVAILABLE,
     winnow.DamagedShardError: HTTPStatus.SERVICE_UNAVAILABLE,
     winnow.CatalogError: HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -8,11 +8,7 @@ import itertools
 from typing import Any
 
 from indexing.collection import wire
-from indexing.errors import CollectionError, CollectionUnavailableError
-
-
-class ConnectionLostError(CollectionUnavailableError):
-    """The engine went away before it answered; what it was asked may have happened."""
+from indexing.errors import CollectionError, CollectionUnavailableError, ConnectionLostError, WireError
 
 
 class Connection:
@@ -77,7 +73,7 @@ class Connection:
                     future.set_result(result)
                 else:
                     future.set_exception(wire.error_from_wire(error))
-        except (OSError, wire.WireError) as error:
+        except (OSError, WireError) as error:
             failure = ConnectionLostError(f"the engine process went away: {error}")
         finally:
             self._end(failure)

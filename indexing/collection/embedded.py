@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from indexing.collection import wire
-from indexing.collection.connection import Connection, ConnectionLostError
+from indexing.collection.connection import Connection
 from indexing.collection.engine_control import drop
 from indexing.collection.filters import Filter
 from indexing.collection.launch import connect
@@ -28,7 +28,7 @@ from indexing.collection.validation import (
     check_sparse,
     check_top_k,
 )
-from indexing.errors import CollectionUnavailableError
+from indexing.errors import CollectionUnavailableError, ConnectionLostError
 from indexing.records import Embedding, Mode, Point, SideHits, SparseVector
 from indexing.settings import CollectionSettings, Settings
 

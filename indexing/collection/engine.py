@@ -23,7 +23,7 @@ from indexing.collection.address import acquire, listen, withdraw
 from indexing.collection.host import Checkpoint, EngineHost, no_checkpoint
 from indexing.collection.layout import Layout
 from indexing.collection.operations import WRITES
-from indexing.errors import CollectionError, InputError, WinnowError
+from indexing.errors import CollectionError, InputError, WinnowError, WireError
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class EngineServer:
                     writer.write(self._answer(request_id, name, arguments))
                     await writer.drain()
                 await asyncio.sleep(0)  # buffered requests of one client must not starve the others
-        except (wire.WireError, ValueError, TypeError) as error:
+        except (WireError, ValueError, TypeError) as error:
             logger.warning("a client was cut off: %s", error)
             writer.write(wire.frame([0, wire.error_to_wire(CollectionError(str(error))), None]))
         except ConnectionError:

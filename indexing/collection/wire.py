@@ -23,6 +23,7 @@ from indexing.errors import (
     CapacityError,
     CollectionError,
     CollectionUnavailableError,
+    ConnectionLostError,
     DamagedShardError,
     FilterError,
     FingerprintMismatchError,
@@ -30,6 +31,7 @@ from indexing.errors import (
     QueryError,
     VectorError,
     WinnowError,
+    WireError,
 )
 from indexing.records import Embedding, Hit, Point, SideHits, SparseVector
 
@@ -43,18 +45,16 @@ _ERRORS: dict[str, type[WinnowError]] = {
         CapacityError,
         CollectionError,
         CollectionUnavailableError,
+        ConnectionLostError,
         DamagedShardError,
         FilterError,
         FingerprintMismatchError,
         InputError,
         QueryError,
         VectorError,
+        WireError,
     )
 }
-
-
-class WireError(CollectionError):
-    """The other side does not speak this protocol, or a frame is too large."""
 
 
 def frame(body: object) -> bytes:

@@ -28,6 +28,7 @@ from indexing.errors import (
     FingerprintMismatchError,
     VectorError,
     WinnowError,
+    WireError,
 )
 from indexing.records import Embedding, Hit, Point, SideHits, SparseVector
 from indexing.settings import CollectionSettings
@@ -122,20 +123,20 @@ def test_frames_come_back() -> None:
 
 def test_foreign_cut_and_oversized_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     good = wire.frame([1, 2, 3])
-    with pytest.raises(wire.WireError, match="does not speak"):
+    with pytest.raises(WireError, match="does not speak"):
         read(b"GET / HTTP/1.1\r\n\r\n")
-    with pytest.raises(wire.WireError, match="protocol 2"):
+    with pytest.raises(WireError, match="protocol 2"):
         read(good[:2] + b"\2\0" + good[4:])
-    with pytest.raises(wire.WireError, match="inside a frame"):
+    with pytest.raises(WireError, match="inside a frame"):
         read(good[:-1])
-    with pytest.raises(wire.WireError, match="inside a frame"):
+    with pytest.raises(WireError, match="inside a frame"):
         read(good[:3])
-    with pytest.raises(wire.WireError, match="not valid"):
+    with pytest.raises(WireError, match="not valid"):
         read(good[:4] + b"\1\0\0\0" + b"\xc1")
     monkeypatch.setattr(wire, "MAX_FRAME", 100)
-    with pytest.raises(wire.WireError, match="larger"):
+    with pytest.raises(WireError, match="larger"):
         wire.frame("x" * 200)
-    with pytest.raises(wire.WireError, match="larger"):
+    with pytest.raises(WireError, match="larger"):
         read(good[:4] + b"\xff\0\0\0")
     with pytest.raises(VectorError):
         wire.frame({"a": object()})

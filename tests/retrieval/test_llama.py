@@ -119,7 +119,7 @@ def asked(
     ],
 )
 def test_retriever_store_and_stock_store_find_the_same(opened, store, query, mode, name):
-    retriever = opened.retriever(mode=name, top_k=20, top_n=20, window_size=0)
+    retriever = opened.retriever(mode=name, fusion="rrf", top_k=20, top_n=20, window_size=0)
     wanted = retriever.search(query).results
     ours = store.query(asked(opened, query, mode))
     stock = qdrant_vector_store(

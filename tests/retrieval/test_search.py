@@ -66,7 +66,7 @@ def stage(response: SearchResponse, name: str):
 
 
 def test_the_best_sentence_leads_with_ranks_and_raw_scores():
-    response = Bench()("cash flow from operations", window_size=0)
+    response = Bench()("cash flow from operations", window_size=0, fusion="rrf")
     best = response.results[0]
     assert best.text == "Cash flow from operations was strong."
     assert best.ranks.sparse == 1
@@ -172,7 +172,7 @@ def test_dense_mode_without_a_dense_vector_finds_nothing_and_says_why():
 
 
 def test_the_receipt_lists_the_stages_in_order():
-    response = Bench()("cash flow")
+    response = Bench()("cash flow", fusion="rrf")
     assert [one.name for one in response.receipt.stages] == ["embed", "retrieve", "fuse", "windows", "rerank"]
     assert all(one.ms >= 0 for one in response.receipt.stages)
     assert stage(response, "retrieve").details["engine_ms"] == 0.01
