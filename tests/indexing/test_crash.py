@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
 import shutil
 import signal
 import sys
-from collections import Counter
 
 import pytest
 
 from benchmarks.crash import POINTS, Corpus
 from benchmarks.index_state import catalog_rows, compare_points, compare_rows
-from indexing.ingest import add_paths
-from tests.fakes.index_parts import fake_index, fake_settings
+from tests.fakes.index_parts import fake_index
+from tests.fakes.killed_ingest import ingest, settings_for, start
 
 ROUNDS = 30
 SEED = 20261121
-
-
-def settings_for(home):
-    return fake_settings(home, read_workers=0, batch_sentences=16)
-
-
-def ingest(home, corpus, point, hit):
-    """The child: dies at the ``hit``-th passing of ``point``, else ends with 0."""
-    seen = Counter()
-
-    def checkpoint(name):
-        seen[name] += 1
-        if name == point and seen[name] == hit:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    with fake_index(settings_for(home), checkpoint=checkpoint) as index:
-        add_paths(index, [corpus], prune=True)
-    os._exit(0)
-
-
-def start(*arguments):
-    process = multiprocessing.get_context("fork").Process(target=ingest, args=arguments)
-    process.start()
-    return process
 
 
 def end(process):
@@ -71,14 +44,14 @@ def test_every_named_point(tmp_path):
         before = tmp_path / f"before{step}"
         if reference.exists():
             shutil.copytree(reference, before)
-        assert not end(start(reference, tmp_path / "corpus", None, 0))
+        assert not end(start(ingest, reference, tmp_path / "corpus", None, 0))
         for point in sorted(untried):
             shutil.rmtree(home, ignore_errors=True)
             if before.exists():
                 shutil.copytree(before, home)
-            if end(start(home, tmp_path / "corpus", point, 1)):
+            if end(start(ingest, home, tmp_path / "corpus", point, 1)):
                 untried.discard(point)
-                assert not end(start(home, tmp_path / "corpus", None, 0))
+                assert not end(start(ingest, home, tmp_path / "corpus", None, 0))
             assert not difference(reference, home), point
         if not untried:
             return
@@ -94,14 +67,14 @@ def test_random_times(tmp_path):
     home, reference = tmp_path / "killed", tmp_path / "reference"
     kills = 0
     while kills < ROUNDS:
-        assert not end(start(reference, tmp_path / "corpus", None, 0))
+        assert not end(start(ingest, reference, tmp_path / "corpus", None, 0))
         for _ in range(6):
-            process = start(home, tmp_path / "corpus", None, 0)
+            process = start(ingest, home, tmp_path / "corpus", None, 0)
             process.join(chance.uniform(0.0, 0.25))
             if process.exitcode is None:
                 process.kill()
             kills += end(process)
-        assert not end(start(home, tmp_path / "corpus", None, 0))
+        assert not end(start(ingest, home, tmp_path / "corpus", None, 0))
         assert not difference(reference, home)
         corpus.change()
 
@@ -110,7 +83,7 @@ def test_the_comparison_sees_a_lost_a_changed_and_a_surplus_point(tmp_path):
     """A comparison that cannot fail would make the tests above worthless."""
     corpus = Corpus(tmp_path / "corpus", SEED, 3)
     corpus.fill()
-    assert not end(start(tmp_path / "one", tmp_path / "corpus", None, 0))
+    assert not end(start(ingest, tmp_path / "one", tmp_path / "corpus", None, 0))
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     with fake_index(settings_for(tmp_path / "two")) as index:
         ids = [point.id for point in index.collection.points()]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import signal
 
 import pytest
 
 from indexing.jobs import run_jobs
 from tests.fakes.index_parts import fake_index, fake_settings
+from tests.fakes.killed_ingest import start, work_off
 
 
 @pytest.fixture
@@ -120,26 +119,12 @@ def test_a_job_that_makes_no_sense_fails_and_the_next_one_runs(index, kind, payl
     assert index.catalog.job("default", "j1").state == "succeeded"
 
 
-def _run_and_die(settings, point, hit):
-    seen = []
-
-    def checkpoint(name):
-        seen.append(name)
-        if seen.count(point) == hit:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    with fake_index(settings, checkpoint=checkpoint) as index:
-        run_jobs(index)
-    os._exit(0)
-
-
 @pytest.mark.parametrize("point", ["job-claimed", "batch-staged", "upserted", "recorded", "job-ended"])
 def test_a_killed_job_is_taken_up_again(settings, point):
     with fake_index(settings) as index:
         body = " ".join(f"Sentence number {n} of this file." for n in range(11)).encode()
         upload(index, [("a.txt", body), ("b.txt", b"Short.")])
-    killed = multiprocessing.get_context("fork").Process(target=_run_and_die, args=(settings, point, 1))
-    killed.start()
+    killed = start(work_off, settings, point, 1)
     killed.join(30)
     assert killed.exitcode == -signal.SIGKILL
     with fake_index(settings) as index:
