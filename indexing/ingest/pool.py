@@ -3,50 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import multiprocessing
 import os
 import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from pathlib import Path
 from types import TracebackType
 
 from indexing.catalog.records import NewDocument
-from indexing.errors import ReadError, WinnowError
-from indexing.records import Extraction
+from indexing.errors import ReadError
+from indexing.ingest.parser import READY, ReadJob, Setup, read_here
 from indexing.settings import IndexingSettings
 
-ReadFile = Callable[..., Iterator[Extraction]]
+__all__ = ["ReadJob", "ReaderPool"]
 
-_PARENT_POLL_S = 1.0
 _START_TIMEOUT_S = 60.0
-_READY = "ready"
-_END = "end"
-
-
-@dataclass(frozen=True, slots=True)
-class ReadJob:
-    """One file to read; ``doc_id`` is for documents that bring none."""
-
-    uri: str
-    path: Path
-    sha256: str
-    size: int
-    doc_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Setup:
-    """What a worker process is told once."""
-
-    reader: tuple[str, str]
-    settings: IndexingSettings
-    parent: int
 
 
 class ReaderPool:
@@ -57,7 +30,7 @@ class ReaderPool:
     """
 
     def __init__(self, settings: IndexingSettings, reader: tuple[str, str]) -> None:
-        self._setup = _Setup(reader, settings, os.getpid())
+        self._setup = Setup(reader, settings, os.getpid(), tuple(sys.path))
         count = min(settings.read_workers, os.cpu_count() or 1)
         self._workers = [_Worker(self._setup) for _ in range(count)]
 
@@ -69,7 +42,7 @@ class ReaderPool:
         ahead = len(self._workers)
         if not ahead:
             for job in jobs:
-                yield job, _read_here(job, self._setup)
+                yield job, read_here(job, self._setup)
             return
         for worker, job in zip(self._workers, jobs, strict=False):
             worker.assign(job)
@@ -99,24 +72,33 @@ class ReaderPool:
 class _Worker:
     """The parent's side of one process, started with its first job."""
 
-    def __init__(self, setup: _Setup) -> None:
+    def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._process: BaseProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._fresh = True
         self._busy = False
 
     def assign(self, job: ReadJob) -> None:
         if self._connection is None:
-            context = multiprocessing.get_context("spawn")
-            self._connection, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._setup), daemon=True)
-            self._process.start()
-            theirs.close()
-            self._fresh = True
+            self._start()
         self._busy = True
         with contextlib.suppress(OSError):  # a worker that died is noticed when its answer is awaited
             self._connection.send(job)
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "indexing.ingest.parser", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, self._setup.search_path))),
+            )
+        self._connection = connection = Connection(ours.detach())
+        self._fresh = True
+        with contextlib.suppress(OSError):
+            connection.send(self._setup)
 
     def documents(self) -> Iterator[NewDocument]:
         """The documents of the assigned job, as they come.
@@ -145,13 +127,17 @@ class _Worker:
             self._fresh = False
             message: object = self._connection.recv()
         except (EOFError, OSError):
-            process = self._process
-            if process is not None:
-                process.join(5.0)
-            code = process.exitcode if process is not None else None
+            code = self._exit_code()
             self.stop()
             raise ReadError(f"the parser crashed ({_describe(code)})") from None
-        return self._receive() if message == _READY else message
+        return self._receive() if message == READY else message
+
+    def _exit_code(self) -> int | None:
+        if self._process is None:
+            return None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(5.0)
+        return None
 
     def abandon(self) -> None:
         """Give up a job whose documents were not all taken."""
@@ -165,8 +151,7 @@ class _Worker:
             self._connection = None
         if self._process is not None:
             self._process.kill()
-            self._process.join()
-            self._process.close()
+            self._process.wait()
             self._process = None
 
 
@@ -174,67 +159,3 @@ def _describe(code: int | None) -> str:
     if code is not None and code < 0:
         return signal.Signals(-code).name
     return f"exit code {code}"
-
-
-def _serve(connection: Connection, setup: _Setup) -> None:
-    """The worker process: read, split, send; ends with its parent."""
-    threading.Thread(target=_end_with_parent, args=(setup.parent,), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    silence = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # a parser's prints are no result of ours
-        os.dup2(silence, stream)
-    module, name = setup.reader
-    read: ReadFile = getattr(importlib.import_module(module), name)
-    connection.send(_READY)
-    while True:
-        try:
-            job: ReadJob = connection.recv()
-            for document in _translated(_read(read, job, setup.settings)):
-                connection.send(document)
-        except ReadError as error:
-            connection.send(error)
-        except (EOFError, BrokenPipeError):
-            return
-        else:
-            connection.send(_END)
-
-
-def _read_here(job: ReadJob, setup: _Setup) -> Iterator[NewDocument]:
-    module, name = setup.reader
-    return _translated(_read(getattr(importlib.import_module(module), name), job, setup.settings))
-
-
-def _translated(documents: Iterator[NewDocument]) -> Iterator[NewDocument]:
-    """A parser's own error is a reason to skip the file, not to end the run."""
-    try:
-        yield from documents
-    except ReadError:
-        raise
-    except RecursionError as error:
-        raise ReadError("the file is nested too deeply") from error
-    except WinnowError as error:
-        raise ReadError(str(error)) from error
-    except Exception as error:
-        raise ReadError(f"{type(error).__name__}: {error}"[:500]) from error
-
-
-def _read(read: ReadFile, job: ReadJob, settings: IndexingSettings) -> Iterator[NewDocument]:
-    from indexing.ingest.prepare import prepare
-    from indexing.readers import PIPELINE_VERSION, media_type
-
-    kind, pipeline = media_type(job.path), PIPELINE_VERSION
-    for number, extraction in enumerate(read(job.path, max_bytes=int(settings.max_file_mb * 1e6))):
-        yield prepare(
-            extraction,
-            doc_id=job.doc_id if number == 0 else f"{job.doc_id}-{number}",
-            media_type=kind,
-            pipeline_version=pipeline,
-            settings=settings,
-        )
-
-
-def _end_with_parent(parent: int) -> None:
-    """A killed parent must not leave a parser behind that hangs for ever."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL_S)
-    os._exit(1)

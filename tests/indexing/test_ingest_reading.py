@@ -113,3 +113,27 @@ def _is_running(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def test_a_program_without_a_main_guard_can_index(tmp_path):
+    """The parser process must not run the calling program a second time."""
+    (tmp_path / "a.txt").write_text("One sentence here.", encoding="utf-8")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from pathlib import Path\n"
+        "from tests.fakes.index_parts import fake_index, fake_settings\n"
+        "from indexing.ingest import add_paths\n"
+        f"with fake_index(fake_settings(Path({str(tmp_path / 'home')!r}), read_workers=1)) as index:\n"
+        f"    report = add_paths(index, [Path({str(tmp_path / 'a.txt')!r})])\n"
+        "print(report.documents, report.failures)\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("1 []\n", 0), done.stderr
