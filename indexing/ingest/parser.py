@@ -121,7 +121,3 @@ def main() -> None:
     connection = Connection(int(sys.argv[1]))
     setup: Setup = connection.recv()
     serve(connection, setup)
-
-
-if __name__ == "__main__":
-    main()

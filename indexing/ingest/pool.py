@@ -20,6 +20,8 @@ from indexing.settings import IndexingSettings
 __all__ = ["ReadJob", "ReaderPool"]
 
 _START_TIMEOUT_S = 60.0
+# Not ``-m``: the package imports that module itself, which Python would warn about.
+_PARSER = "from indexing.ingest.parser import main; main()"
 
 
 class ReaderPool:
@@ -80,17 +82,16 @@ class _Worker:
         self._busy = False
 
     def assign(self, job: ReadJob) -> None:
-        if self._connection is None:
-            self._start()
+        connection = self._connection or self._start()
         self._busy = True
         with contextlib.suppress(OSError):  # a worker that died is noticed when its answer is awaited
-            self._connection.send(job)
+            connection.send(job)
 
-    def _start(self) -> None:
+    def _start(self) -> Connection:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "indexing.ingest.parser", str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _PARSER, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, self._setup.search_path))),
@@ -99,6 +100,7 @@ class _Worker:
         self._fresh = True
         with contextlib.suppress(OSError):
             connection.send(self._setup)
+        return connection
 
     def documents(self) -> Iterator[NewDocument]:
         """The documents of the assigned job, as they come.
