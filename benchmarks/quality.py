@@ -203,7 +203,11 @@ def main(
             with ExitStack() as stack:
                 home = keep / f"{judged.name}-{unit}" if keep is not None else None
                 if home is None:
-                    home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="winnow-quality-")))
+                    # The engine leaves a second after its last client, often after the folder is due to go.
+                    scratch = tempfile.TemporaryDirectory(
+                        prefix="winnow-quality-", ignore_cleanup_errors=True
+                    )
+                    home = Path(stack.enter_context(scratch))
                 settings = load_settings(home=home, indexing={"unit": unit}, collection={"idle_exit_s": 1.0})
                 drawn = sample(judged, max_queries, seed)
                 result = measure(drawn, settings, top_k, seed, compare=compare_bm25s)
