@@ -52,7 +52,10 @@ class Connection:
             await self._writer.drain()
             return await future
         except ConnectionError as error:
-            raise ConnectionLostError(f"the engine process went away: {error}") from error
+            # The pump may not have seen the end yet: a second attempt must not find this one alive.
+            lost = ConnectionLostError(f"the engine process went away: {error}")
+            self._end(lost)
+            raise lost from error
         finally:
             self._waiting.pop(number, None)
             if future.done() and not future.cancelled():
@@ -93,6 +96,5 @@ class Connection:
             await self._pump
         # A task cancelled before its first step runs no ``finally``.
         self._end(CollectionUnavailableError("the connection to the engine process was closed"))
-        self._writer.close()  # a pump cancelled before its first step never came to its own close
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
