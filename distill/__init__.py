@@ -1,0 +1,1 @@
+"""Teaches a reranker from an LLM: labels, students, losses, gates, models."""
