@@ -23,6 +23,10 @@
     │   ├── FingerprintMismatchError    the collection was built by other encoders
     │   └── DamagedShardError           the stored shard does not load
     ├── CatalogError                the document catalogue
+    ├── GenerationError             the language model
+    │   ├── GenerationUnavailableError  no replica answers, or all are overloaded
+    │   ├── GenerationTimeoutError      the first token, or the whole answer, did not come in time
+    │   └── GarbledAnswerError          what came is not of the protocol
     └── CapacityError               accepted later, or not in time
         ├── QueueFullError          a bounded queue is full
         ├── IngestBusyError         another process is writing this index
@@ -124,6 +128,22 @@ class DamagedShardError(CollectionError):
 
 class CatalogError(WinnowError):
     """The document catalogue refused or failed an operation."""
+
+
+class GenerationError(WinnowError):
+    """The language model did not give an answer."""
+
+
+class GenerationUnavailableError(GenerationError):
+    """No replica of the language model answers, or all of them are overloaded."""
+
+
+class GenerationTimeoutError(GenerationError):
+    """The first token, or the whole answer, did not come in time."""
+
+
+class GarbledAnswerError(GenerationError):
+    """What the language model's server sent is not of the protocol."""
 
 
 class CapacityError(WinnowError):

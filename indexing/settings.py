@@ -104,6 +104,27 @@ class RerankSettings(Section):
     timeout_s: float = Field(5.0, gt=0, description="after this the fused order is returned, marked degraded")
 
 
+class GenerationSettings(Section):
+    """The language model that writes answers; off when no address is named."""
+
+    url: str | None = Field(None, description="an OpenAI-compatible server; several replicas: comma-separated")
+    model: str | None = Field(None, description="None: the first one the server lists")
+    api_key: SecretStr | None = None
+    salt_secret: SecretStr | None = Field(
+        None, description="key of the per-tenant cache salts; None: one is made and kept in the home folder"
+    )
+    connect_timeout_s: float = Field(2.0, gt=0)
+    first_token_timeout_s: float = Field(20.0, gt=0)
+    timeout_s: float = Field(60.0, gt=0, description="a whole answer")
+    max_tokens: int = Field(512, ge=1)
+    temperature: float = Field(0.0, ge=0, le=2)
+    context_tokens: int = Field(3000, ge=64, description="tokens of passages in a prompt")
+    concurrency: int = Field(16, ge=1, description="answers written at once; beyond: 429")
+    fallback: Literal["extractive", "none"] = Field(
+        "extractive", description="when the model does not answer: the passages' own sentences, or an error"
+    )
+
+
 class ServingSettings(Section):
     """The HTTP service."""
 
@@ -145,6 +166,7 @@ class Settings(BaseSettings):
     indexing: IndexingSettings = IndexingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     rerank: RerankSettings = RerankSettings()
+    generation: GenerationSettings = GenerationSettings()
     serving: ServingSettings = ServingSettings()
     catalog: CatalogSettings = CatalogSettings()
 

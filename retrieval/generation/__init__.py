@@ -1,0 +1,1 @@
+"""Language models behind one protocol, spoken to over the OpenAI HTTP API."""
