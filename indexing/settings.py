@@ -107,7 +107,7 @@ class RerankSettings(Section):
 class GenerationSettings(Section):
     """The language model that writes answers; off when no address is named."""
 
-    url: str | None = Field(None, description="an OpenAI-compatible server; several replicas: comma-separated")
+    url: str | None = Field(None, description="an OpenAI-compatible server; replicas by comma")
     model: str | None = Field(None, description="None: the first one the server lists")
     api_key: SecretStr | None = None
     salt_secret: SecretStr | None = Field(
