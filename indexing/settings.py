@@ -91,17 +91,27 @@ class RetrievalSettings(Section):
 
 
 class RerankSettings(Section):
-    """The second stage; off when no model is named."""
+    """The second stage."""
 
-    model: str | None = Field(None, description="a cross-encoder folder")
-    backend: Literal["auto", "exported", "sentence-transformers", "flag-embedding"] = "auto"
+    model: str = Field(
+        "auto",
+        min_length=1,
+        description="'auto': the promoted model, else the shipped one; 'none': no second stage; or a folder",
+    )
+    backend: Literal["auto", "exported", "sentence-transformers", "flag-embedding", "bge-m3"] = "auto"
     runtime: Literal["auto", "openvino", "onnxruntime"] = Field("auto", description="of an exported folder")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of an exported folder")
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field("auto", description="of an exported folder")
     threads: int = Field(0, ge=0, description="of an exported folder; 0: all cores")
     candidates: int = Field(30, ge=1, le=1000, description="windows scored per query")
     max_tokens: int = Field(512, ge=16, le=8192)
     batch_size: int = Field(16, ge=1)
+    min_coverage: float = Field(
+        0.5, ge=0, le=1, description="share of letters in scripts the model knows; below it keeps its place"
+    )
     timeout_s: float = Field(5.0, gt=0, description="after this the fused order is returned, marked degraded")
+    watch_s: float = Field(
+        1.0, ge=0, description="how often the service looks for a promoted model; 0: at its start only"
+    )
 
 
 class GenerationSettings(Section):
@@ -109,9 +119,15 @@ class GenerationSettings(Section):
 
     url: str | None = Field(None, description="an OpenAI-compatible server; replicas by comma")
     model: str | None = Field(None, description="None: the first one the server lists")
+    tokenizer: str | None = Field(
+        None, description="the model's tokenizer.json; None: the server is asked to count"
+    )
     api_key: SecretStr | None = None
     salt_secret: SecretStr | None = Field(
         None, description="key of the per-tenant cache salts; None: one is made and kept in the home folder"
+    )
+    cache_salt: bool = Field(
+        True, description="send vLLM's cache_salt; false for a server that refuses unknown fields"
     )
     connect_timeout_s: float = Field(2.0, gt=0)
     first_token_timeout_s: float = Field(20.0, gt=0)
@@ -142,6 +158,8 @@ class ServingSettings(Section):
         (), description="Host names answered besides the bound one; '*' answers every name"
     )
     shutdown_grace_s: float = Field(10.0, ge=0)
+    query_log: Path | None = Field(None, description="file that questions are appended to; None: not kept")
+    query_log_mb: float = Field(64.0, gt=0, description="size at which it is rotated; four old ones stay")
 
 
 class CatalogSettings(Section):

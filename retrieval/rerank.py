@@ -1,4 +1,4 @@
-"""Rerankers: cross-encoders that read the query and one window together.
+"""Rerankers: models that read the query and a window and say how well they fit.
 
 A reranker gives one fp32 logit a window.  Ranking uses the logits as they
 are: a sigmoid in bf16 leaves 6 distinct scores of 800 logits.
@@ -24,6 +24,7 @@ from indexing.settings import RerankSettings
 log = logging.getLogger(__name__)
 
 MANIFEST = "reranker.json"
+STUDENT_MANIFEST = "model.json"
 
 # The share of the token budget a query may take: FlagEmbedding's own rule,
 # applied to every backend so that they read the same tokens.
@@ -35,11 +36,17 @@ class RerankScores:
     """One logit per text, ``(n_texts,)`` float32.
 
     ``truncated`` says for each text whether the model did not see all of the
-    pair: the text's end was cut off, or the query's.
+    pair: the text's end was cut off, or the query's.  ``known`` says which
+    texts the model can read; the logits of the others are 0 and mean nothing
+    (:mod:`retrieval.step_aside`).  None: every text was scored.
     """
 
     logits: FloatArray
     truncated: tuple[bool, ...]
+    known: tuple[bool, ...] | None = None
+    query_known: bool = True
+    model: str = ""
+    kind: str = ""
 
 
 class Reranker(Protocol):
@@ -47,6 +54,16 @@ class Reranker(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str:
+        """``cross-encoder`` or ``late-interaction``."""
+        ...
+
+    @property
+    def scripts(self) -> frozenset[str] | None:
+        """Writing systems the model reads (:mod:`indexing.languages`); None: all."""
+        ...
 
     def score(self, query: str, texts: Sequence[str]) -> RerankScores:
         """Return the logits in the order of ``texts``; higher is better.
@@ -75,22 +92,34 @@ def checked_scores(name: str, logits: FloatArray, truncated: tuple[bool, ...]) -
     return RerankScores(logits, truncated)
 
 
-def load_reranker(settings: RerankSettings) -> Reranker | None:
-    """Return the configured reranker, or None when no model is named.
+def load_reranker(settings: RerankSettings, home: Path | None = None) -> Reranker | None:
+    """Return the configured reranker, or None when there is none.
+
+    ``home`` is where promoted models are looked for when ``rerank.model`` is
+    "auto"; see :func:`retrieval.registry.chosen_model`.
 
     Raises:
         SettingsError: the model is not a folder.
         MissingDependencyError: the backend's package is not installed.
-        EncoderError: the folder is not a cross-encoder that is safe to load.
+        EncoderError: the folder is not a reranker that is safe to load.
     """
-    if settings.model is None:
-        return None
-    folder = Path(settings.model).expanduser()
+    from retrieval.registry import chosen_model
+
+    folder = chosen_model(settings, home)
+    return None if folder is None else load_folder(folder, settings)
+
+
+def load_folder(folder: Path, settings: RerankSettings) -> Reranker:
+    """Return the reranker in ``folder``, whatever ``rerank.model`` says; raises as :func:`load_reranker`."""
     backend = settings.backend
     if backend == "exported" or (backend == "auto" and (folder / MANIFEST).is_file()):
-        from retrieval.exported_rerank import ExportedReranker
+        from retrieval.exported_rerank import open_exported
 
-        return ExportedReranker(folder, settings)
+        return open_exported(folder, settings)
+    if backend == "bge-m3":
+        from retrieval.bge_m3_rerank import BgeM3Reranker
+
+        return BgeM3Reranker(folder, settings)
     refuse_unsafe(folder)
     if backend == "auto":
         backend = "sentence-transformers" if _installed("sentence_transformers") else "flag-embedding"
@@ -103,8 +132,11 @@ def load_reranker(settings: RerankSettings) -> Reranker | None:
 class _CrossEncoder:
     """What the backends share: one lock, one token budget, one check of the output."""
 
-    def __init__(self, name: str, tokenizer: Any, settings: RerankSettings) -> None:
+    kind = "cross-encoder"
+
+    def __init__(self, name: str, folder: Path, tokenizer: Any, settings: RerankSettings) -> None:
         self._name = name
+        self.scripts = _student_scripts(folder)
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
         self._batch_size = settings.batch_size
@@ -169,7 +201,7 @@ class SentenceTransformersReranker(_CrossEncoder):
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise EncoderError(f"{folder} is not a cross-encoder that loads: {error}") from error
         one_label(folder, model.num_labels)
-        super().__init__(f"sentence-transformers:{folder.name}", model.tokenizer, settings)
+        super().__init__(f"sentence-transformers:{folder.name}", folder, model.tokenizer, settings)
         self._model = model
 
     def _logits(self, query: str, texts: list[str]) -> Any:
@@ -204,7 +236,7 @@ class FlagReranker(_CrossEncoder):
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise EncoderError(f"{folder} is not a cross-encoder that loads: {error}") from error
         one_label(folder, loaded.model.config.num_labels)
-        super().__init__(f"flag-embedding:{folder.name}", loaded.tokenizer, settings)
+        super().__init__(f"flag-embedding:{folder.name}", folder, loaded.tokenizer, settings)
         self._loaded = loaded
         self._model = loaded.model.float().to(device).eval()
         self._device = device
@@ -254,6 +286,18 @@ def refuse_unsafe(folder: Path) -> None:
 def one_label(folder: Path, labels: int) -> None:
     if labels != 1:
         raise EncoderError(f"{folder} has {labels} output labels; a reranker has 1")
+
+
+def _student_scripts(folder: Path) -> frozenset[str] | None:
+    """The scripts in a student's ``model.json``; a folder from elsewhere says nothing and reads all."""
+    manifest = folder / STUDENT_MANIFEST
+    if not manifest.is_file():
+        return None
+    try:
+        scripts = json.loads(manifest.read_text(encoding="utf-8")).get("scripts")
+        return None if scripts is None else frozenset(map(str, scripts))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise EncoderError(f"{manifest} is not a manifest of a student: {error}") from error
 
 
 def _installed(module: str) -> bool:

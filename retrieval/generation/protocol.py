@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -73,6 +73,14 @@ class Completion:
     usage: Usage | None
 
 
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens of each text; ``exact`` is False when no tokenizer was at hand and they are a bound."""
+
+    counts: tuple[int, ...]
+    exact: bool
+
+
 class Generator(Protocol):
     """A language model; safe to share between tasks of one event loop.
 
@@ -88,11 +96,11 @@ class Generator(Protocol):
     @property
     def model(self) -> str: ...
 
-    def stream(self, request: GenerationRequest) -> AsyncIterator[Chunk]: ...
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Chunk]: ...
 
     async def complete(self, request: GenerationRequest) -> Completion: ...
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+    async def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
         """Return the tokens of each text, by the model's own tokenizer."""
         ...
 
