@@ -27,7 +27,7 @@ import numpy as np
 from indexing.encoders.manifest import MODEL, TOKENIZER, sha256_of, weights_sha256
 from indexing.encoders.runtime import open_runtime
 from indexing.errors import EncoderError, MissingDependencyError, WinnowError
-from retrieval.exported_rerank import RerankerManifest
+from retrieval.exported_manifest import RerankerManifest
 from retrieval.rerank import MANIFEST, one_label, refuse_unsafe
 
 logger = logging.getLogger(__name__)

@@ -12,14 +12,16 @@ from indexing.records import Embedding
 from indexing.settings import Settings
 from retrieval.rerank import Reranker, RerankScores, load_reranker
 from retrieval.search import Searcher
+from retrieval.step_aside import score_known
 
 
 class ModelThread:
     """Encoders and reranker behind one thread: no model call runs beside another."""
 
-    def __init__(self, encoders: EncoderPair, reranker: Reranker | None) -> None:
+    def __init__(self, encoders: EncoderPair, reranker: Reranker | None, min_coverage: float = 0.5) -> None:
         self.encoders = encoders
         self.reranker = reranker
+        self._min_coverage = min_coverage
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="winnow-model")
 
     async def embed_query(self, query: str) -> Embedding:
@@ -28,11 +30,11 @@ class ModelThread:
         return (await loop.run_in_executor(self._pool, self.encoders.embed_queries, [query]))[0]
 
     async def rerank(self, query: str, texts: Sequence[str]) -> RerankScores:
-        """Return the reranker's logits; only call it when there is a reranker."""
+        """Return the logits of the texts the reranker can read; only call it when there is one."""
         if self.reranker is None:
             raise RuntimeError("no reranker is loaded")
         return await asyncio.get_running_loop().run_in_executor(
-            self._pool, self.reranker.score, query, list(texts)
+            self._pool, score_known, self.reranker, query, list(texts), self._min_coverage
         )
 
     def close(self) -> None:
@@ -57,14 +59,14 @@ async def open_searcher(settings: Settings) -> Searcher:
                 load_encoders, settings.encoders, average_length=None if average is None else float(average)
             )
             check_spec(collection.spec, spec_of(encoders))
-            reranker = await asyncio.to_thread(load_reranker, settings.rerank)
+            reranker = await asyncio.to_thread(load_reranker, settings.rerank, settings.home)
         except BaseException:
             await collection.close()
             raise
     except BaseException:
         catalog.close()
         raise
-    models = ModelThread(encoders, reranker)
+    models = ModelThread(encoders, reranker, settings.rerank.min_coverage)
 
     async def close() -> None:
         models.close()

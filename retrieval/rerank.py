@@ -270,8 +270,8 @@ def refuse_unsafe(folder: Path) -> None:
     config = folder / "config.json"
     if not config.is_file():
         raise SettingsError(
-            f"rerank.model names {str(folder)!r}, which is not a model folder (a folder with config.json, "
-            f"or an exported one with {MANIFEST}); models are not downloaded"
+            f"{str(folder)!r} is not a model folder (a folder with config.json, or an exported one with "
+            f"{MANIFEST}); models are not downloaded"
         )
     try:
         fields = json.loads(config.read_text(encoding="utf-8"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -14,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from indexing.collection.protocol import Collection
-from indexing.errors import DeadlineError, WinnowError
+from indexing.errors import DeadlineError
 from indexing.records import Embedding, Mode, SideHits
 from indexing.settings import RerankSettings, RetrievalSettings, Settings
 from retrieval.credits import literal_credits
@@ -22,7 +21,7 @@ from retrieval.fusion import Fused, fuse, side_weights
 from retrieval.passages import Assembly, Standing
 from retrieval.plan import MAX_TOP_K, Plan, make_plan
 from retrieval.records import SearchRequest, SearchResponse
-from retrieval.rerank import RerankScores, order
+from retrieval.second_stage import Rerank, rerank_passages
 from retrieval.trace import Trace
 
 if TYPE_CHECKING:
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EmbedQuery = Callable[[str], Awaitable[Embedding]]
-Rerank = Callable[[str, Sequence[str]], Awaitable[RerankScores]]
-
-# Share of the remaining time a reranker may use, so that a slow one still
-# leaves room to answer in fused order.
-_RERANK_SHARE = 0.9
 # Windows asked for beyond the wanted number in one go: hits of one passage
 # merge, and a second trip to the catalogue costs more than a few spare rows.
 _SLACK = 1.5
@@ -69,6 +63,7 @@ class Searcher:
             counts a query with a dense vector as fully known.
         min_coverage: texts below it were indexed without a dense vector.
         rerank: runs the reranker off the event loop; None: there is none.
+        has_reranker: asked at each search, for a reranker that may come and go.
         close: releases what the caller opened for this searcher.
     """
 
@@ -83,6 +78,7 @@ class Searcher:
         coverage: Callable[[str], float] | None = None,
         min_coverage: float = 0.5,
         rerank: Rerank | None = None,
+        has_reranker: Callable[[], bool] | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.collection = collection
@@ -95,6 +91,7 @@ class Searcher:
         # Saves a look at every character of texts that are plain ASCII.
         self._reads_ascii = coverage is None or coverage("a") >= min_coverage
         self._rerank = rerank
+        self._has_reranker = has_reranker or (lambda: True)
         self._close = close
         self._limiter: anyio.CapacityLimiter | None = None
 
@@ -151,10 +148,11 @@ class Searcher:
         known = self._known(plan.query, embedding)
         details = {"dense": embedding.dense is not None, "terms": len(embedding.sparse)}
         trace.add("embed", began, {"coverage": round(known, 3), **details})
-        reranking = self._reranks(plan)
+        rerank = self._rerank if self._has_reranker() else None
+        reranking = rerank is not None and plan.rerank is not False
         wanted = max(plan.top_n, self._reranking.candidates) if reranking else plan.top_n
         passages = await self._passages(plan, embedding, known, wanted, trace)
-        passages = await self._reranked(plan, passages, deadline, trace)
+        passages = await rerank_passages(rerank, self._reranking, plan, passages, deadline, trace)
         results = tuple(passage.result() for passage in passages[: plan.top_n])
         log.debug("search %r: %d results", plan.query, len(results))
         return SearchResponse(results, trace.receipt())
@@ -265,46 +263,6 @@ class Searcher:
             abandon_on_cancel=True,  # it only reads
             limiter=self._limiter,
         )
-
-    def _reranks(self, plan: Plan) -> bool:
-        return self._rerank is not None and plan.rerank is not False
-
-    async def _reranked(
-        self, plan: Plan, passages: list[Standing], deadline: float | None, trace: Trace
-    ) -> list[Standing]:
-        """Return the passages by logit; in fused order, marked degraded, when scoring failed.
-
-        Passages past ``rerank.candidates`` keep their fused order behind.
-        """
-        began = perf_counter()
-        if self._rerank is None or plan.rerank is False or not passages:
-            trace.add("rerank", began, {"rerank": "off", "reason": self._skipped(plan)})
-            return passages
-        head, tail = passages[: self._reranking.candidates], passages[self._reranking.candidates :]
-        limit = self._reranking.timeout_s
-        if deadline is not None:
-            limit = min(limit, (deadline - asyncio.get_running_loop().time()) * _RERANK_SHARE)
-        try:
-            async with asyncio.timeout(limit):
-                scores = await self._rerank(plan.query, [passage.text for passage in head])
-        except (WinnowError, TimeoutError) as error:
-            reason = str(error) or f"not done within {limit:.3g} s"
-            log.warning("rerank failed, answering in fused order: %s", reason)
-            trace.degraded.append(f"rerank: {reason}")
-            trace.add("rerank", began, {"rerank": "failed", "candidates": len(head), "reason": reason})
-            return passages
-        ranked = [
-            replace(head[i], logit=float(scores.logits[i]), rerank_rank=rank)
-            for rank, i in enumerate(order([one.id for one in head], scores.logits), start=1)
-        ]
-        counts = {"candidates": len(head), "unscored": len(tail), "truncated": sum(scores.truncated)}
-        trace.add("rerank", began, {"rerank": "on", **counts})
-        return ranked + tail
-
-    def _skipped(self, plan: Plan) -> str:
-        if self._rerank is None:
-            return "no reranker is configured"
-        return "the request turned it off" if plan.rerank is False else "nothing to rerank"
 
 
 def _weights(

@@ -188,7 +188,7 @@ def test_order_tells_apart_what_a_sigmoid_in_bf16_would_not():
 
 
 def test_no_model_is_no_reranker():
-    assert load_reranker(RerankSettings()) is None
+    assert load_reranker(RerankSettings(model="none")) is None
 
 
 def test_auto_takes_sentence_transformers(folder):

@@ -1,0 +1,95 @@
+"""The late-interaction score in numpy, from token embeddings to one number a passage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from indexing.records import FloatArray
+from retrieval.exported_manifest import Interaction, Span
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedQuery:
+    """A query, encoded once: its pooled unit vector ``(dim,)``, its content
+    tokens' unit vectors ``(n_tokens, dim)``, and their weights ``(n_tokens,)``, which sum to 1.
+    """
+
+    pooled: FloatArray
+    tokens: FloatArray
+    weights: FloatArray
+
+
+def encode_query(output: FloatArray, content: BoolArray, interaction: Interaction) -> EncodedQuery:
+    """Return the query of a graph's output ``(n_tokens, channels)``; ``content``: not a special token."""
+    tokens = output[content]
+    if interaction.weight is None:
+        weights = np.ones(len(tokens), dtype=np.float32)
+    else:
+        weights = np.maximum(tokens[:, interaction.weight], 0.0)
+    total = float(weights.sum())
+    return EncodedQuery(
+        _unit(_cut(output, interaction.pooled).mean(axis=0)),
+        _unit(_cut(tokens, interaction.tokens)),
+        weights / total if total > 0 else weights,
+    )
+
+
+def passage_scores(
+    query: EncodedQuery, output: FloatArray, mask: BoolArray, content: BoolArray, interaction: Interaction
+) -> FloatArray:
+    """Return the scores ``(batch,)`` of passages ``(batch, n_tokens, channels)``.
+
+    ``mask`` is False at padding, ``content`` also at special tokens.  A text
+    without content tokens has a MaxSim of 0.
+    """
+    values = {
+        "cosine": _cosines(query, output, mask, interaction),
+        "maxsim": _maxsims(query, output, content, interaction),
+        "bias": np.ones(len(output), dtype=np.float32),
+    }
+    total = np.zeros(len(output), dtype=np.float32)
+    for name, coefficient in interaction.coefficients.items():
+        total += np.float32(coefficient) * values[name]
+    return total
+
+
+def _cosines(
+    query: EncodedQuery, output: FloatArray, mask: BoolArray, interaction: Interaction
+) -> FloatArray:
+    counted = mask.astype(np.float32)[:, None, :]
+    # The mean's length does not matter to a cosine, so the sum is enough.
+    pooled = (counted @ _cut(output, interaction.pooled))[:, 0]
+    cosines: FloatArray = _unit(pooled) @ query.pooled
+    return cosines
+
+
+def _maxsims(
+    query: EncodedQuery, output: FloatArray, content: BoolArray, interaction: Interaction
+) -> FloatArray:
+    if not len(query.tokens):
+        return np.zeros(len(output), dtype=np.float32)
+    tokens = _cut(output, interaction.tokens)
+    # Divided after the product: fewer numbers than normalising every token vector.
+    similar = tokens @ query.tokens.T
+    norms = np.sqrt(np.einsum("btd,btd->bt", tokens, tokens))
+    similar /= np.maximum(norms, 1e-12)[:, :, None]
+    similar[~content] = -np.inf
+    best = similar.max(axis=1)
+    best[~content.any(axis=1)] = 0.0
+    scores: FloatArray = best @ query.weights
+    return scores
+
+
+def _cut(output: FloatArray, span: Span) -> FloatArray:
+    return output[..., span.start : span.stop]
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: FloatArray = vectors / np.maximum(norms, 1e-12)
+    return unit

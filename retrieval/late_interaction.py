@@ -1,0 +1,85 @@
+"""An exported late-interaction model on OpenVINO or ONNX Runtime: no torch, no transformers.
+
+Query and passages are encoded apart, each once, by the same small encoder;
+:mod:`retrieval.interaction` compares their tokens.  A cross-encoder of the
+same size reads the query again with every passage.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from indexing.encoders.manifest import TOKENIZER
+from indexing.settings import RerankSettings
+from retrieval.exported_manifest import Interaction, RerankerManifest
+from retrieval.exported_parts import open_graph, open_tokenizer
+from retrieval.interaction import BoolArray, EncodedQuery, encode_query, passage_scores
+from retrieval.packing import batches, padded
+from retrieval.rerank import RerankScores, checked_scores
+
+
+class ExportedLateInteraction:
+    """An exported folder of kind ``late-interaction`` behind the ``Reranker`` protocol.
+
+    ``max_tokens`` bounds a passage; the manifest says where a query is cut.
+    """
+
+    kind = "late-interaction"
+
+    def __init__(self, folder: Path, manifest: RerankerManifest, settings: RerankSettings) -> None:
+        if manifest.interaction is None:
+            raise ValueError("a late-interaction manifest has an interaction")
+        self._interaction: Interaction = manifest.interaction
+        self.scripts = None if manifest.scripts is None else frozenset(manifest.scripts)
+        self._max_tokens = min(settings.max_tokens, manifest.max_tokens)
+        # Two tokenizers: the truncation limit is state of the object.
+        self._passages = open_tokenizer(folder / TOKENIZER)
+        self._passages.enable_truncation(self._max_tokens)
+        self._queries = open_tokenizer(folder / TOKENIZER)
+        self._queries.enable_truncation(min(self._interaction.query_tokens, self._max_tokens))
+        self._runtime = open_graph(folder, manifest, settings)
+        self._budget = settings.batch_size * self._max_tokens
+        self._name = f"{self._runtime.name}:{folder.name}"
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def engine(self) -> str:
+        """Runtime and precision in use: "openvino bf16"."""
+        return f"{self._runtime.name} {self._runtime.precision}"
+
+    def score(self, query: str, texts: Sequence[str]) -> RerankScores:
+        """Return the scores in the order of ``texts``; one call runs at a time.
+
+        Raises:
+            EncoderError: the engine failed, or gave a number that is not finite.
+        """
+        if not texts:
+            return RerankScores(np.zeros(0, dtype=np.float32), ())
+        with self._lock:
+            encoded, cut = self._encode_query(query)
+            passages = self._passages.encode_batch(list(texts))
+            logits = np.empty(len(texts), dtype=np.float32)
+            for rows, ids, mask in batches(passages, self._budget):
+                content = np.zeros(mask.shape, dtype=np.bool_)
+                for place, row in enumerate(rows):
+                    special = passages[row].special_tokens_mask
+                    content[place, : len(special)] = np.logical_not(special)
+                output = self._runtime.run(ids, mask)
+                logits[rows] = passage_scores(encoded, output, mask > 0, content, self._interaction)
+        truncated = tuple(cut or bool(passage.overflowing) for passage in passages)
+        return checked_scores(self._name, logits, truncated)
+
+    def _encode_query(self, query: str) -> tuple[EncodedQuery, bool]:
+        """Return the encoded query, and whether it was cut."""
+        encoding = self._queries.encode(query)
+        content: BoolArray = np.logical_not(encoding.special_tokens_mask)
+        output = self._runtime.run(*padded([encoding.ids]))[0]
+        return encode_query(output, content, self._interaction), bool(encoding.overflowing)

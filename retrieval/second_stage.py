@@ -1,0 +1,94 @@
+"""The rerank stage of a search: its time limit, its order, and what the receipt says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from time import perf_counter
+
+from indexing.errors import WinnowError
+from indexing.settings import RerankSettings
+from retrieval.passages import Standing
+from retrieval.plan import Plan
+from retrieval.rerank import RerankScores, order
+from retrieval.step_aside import permuted
+from retrieval.trace import Trace
+
+# The name that this stage's lines have always had.
+log = logging.getLogger("retrieval.search")
+
+Rerank = Callable[[str, Sequence[str]], Awaitable[RerankScores]]
+
+# Share of the remaining time a reranker may use, so that a slow one still
+# leaves room to answer in fused order.
+_RERANK_SHARE = 0.9
+
+
+async def rerank_passages(
+    rerank: Rerank | None,
+    settings: RerankSettings,
+    plan: Plan,
+    passages: list[Standing],
+    deadline: float | None,
+    trace: Trace,
+) -> list[Standing]:
+    """Return the passages by logit; in fused order, marked degraded, when scoring failed.
+
+    Passages past ``rerank.candidates`` keep their fused order behind, and
+    passages that the model cannot read keep their places (no rank, no logit).
+    """
+    began = perf_counter()
+    if rerank is None or plan.rerank is False or not passages:
+        trace.add("rerank", began, {"rerank": "off", "reason": _skipped(rerank, plan)})
+        return passages
+    head, tail = passages[: settings.candidates], passages[settings.candidates :]
+    limit = settings.timeout_s
+    if deadline is not None:
+        limit = min(limit, (deadline - asyncio.get_running_loop().time()) * _RERANK_SHARE)
+    try:
+        async with asyncio.timeout(limit):
+            scores = await rerank(plan.query, [passage.text for passage in head])
+    except (WinnowError, TimeoutError) as error:
+        reason = str(error) or f"not done within {limit:.3g} s"
+        log.warning("rerank failed, answering in fused order: %s", reason)
+        trace.degraded.append(f"rerank: {reason}")
+        trace.add("rerank", began, {"rerank": "failed", "candidates": len(head), "reason": reason})
+        return passages
+    trace.add("rerank", began, _details(scores, len(head), len(tail)))
+    return _ranked(head, scores) + tail
+
+
+def _ranked(head: Sequence[Standing], scores: RerankScores) -> list[Standing]:
+    known = scores.known or (True,) * len(head)
+    best_first = [place for place in order([one.id for one in head], scores.logits) if known[place]]
+    scored = [
+        replace(one, logit=float(scores.logits[place])) if known[place] else one
+        for place, one in enumerate(head)
+    ]
+    placed = permuted(scored, best_first, known)
+    return [
+        one if one.logit is None else replace(one, rerank_rank=rank)
+        for rank, one in enumerate(placed, start=1)
+    ]
+
+
+def _details(scores: RerankScores, candidates: int, unscored: int) -> dict[str, object]:
+    details: dict[str, object] = {"rerank": "on"}
+    if scores.model:
+        details |= {"model": scores.model, "kind": scores.kind}
+    unknown = 0 if scores.known is None else scores.known.count(False)
+    if not scores.query_known:
+        details |= {"rerank": "stepped aside", "stepped_aside": "query"}
+    elif unknown:
+        details["stepped_aside"] = f"{unknown} passages"
+        if unknown == candidates:
+            details["rerank"] = "stepped aside"
+    return details | {"candidates": candidates, "unscored": unscored, "truncated": sum(scores.truncated)}
+
+
+def _skipped(rerank: Rerank | None, plan: Plan) -> str:
+    if rerank is None:
+        return "no reranker is configured"
+    return "the request turned it off" if plan.rerank is False else "nothing to rerank"
