@@ -1,0 +1,55 @@
+"""A follow-up question made to stand alone, so that it can be searched for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from retrieval.expansion.ask import ask
+from retrieval.expansion.records import Expanded
+from retrieval.generation.protocol import Generator, Message
+
+INSTRUCTION = """\
+Rewrite the last question so that it can be understood without the conversation: put names in place of \
+"it", "they" or "there", and keep everything else. If it stands alone already, repeat it unchanged. \
+Reply with the question only, in its language."""
+
+_MOST_TURNS = 6
+_MOST_CHARS = 600
+
+
+async def standalone_question(
+    generator: Generator,
+    question: str,
+    history: Sequence[Message],
+    *,
+    tenant: str,
+    timeout_s: float,
+    max_tokens: int = 120,
+) -> Expanded:
+    """Return the question that stands alone; without history nothing is asked of the model.
+
+    Args:
+        history: what was said, oldest first: questions and answers, without
+            the passages that went with them.
+    """
+    if not history:
+        return Expanded("rewrite", (question,), 0.0)
+    said = [f"{one.role}: {one.content[:_MOST_CHARS]}" for one in history[-_MOST_TURNS:]]
+    text = "Conversation:\n" + "\n".join(said) + f"\n\nLast question: {question}"
+
+    def parse(reply: str) -> tuple[str, ...]:
+        lines = [line.strip() for line in reply.splitlines() if line.strip()]
+        if len(lines) != 1:
+            raise ValueError(f"the model replied with {len(lines)} lines instead of one question")
+        return (lines[0].removeprefix("Last question:").strip().strip('"“”'),)
+
+    return await ask(
+        "rewrite",
+        generator,
+        INSTRUCTION,
+        text,
+        parse,
+        tenant=tenant,
+        timeout_s=timeout_s,
+        max_tokens=max_tokens,
+    )
