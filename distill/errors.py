@@ -5,6 +5,10 @@
     WinnowError (indexing.errors)
     └── DistillError
         ├── TeacherError            the teacher cannot be reached, or answers what is no label
+        │   ├── TeacherUnavailableError  nobody answers, or not now: asking again may help
+        │   ├── TeacherRefusedError      the request is not accepted: asking again does not help
+        │   ├── TeacherAnswerError       the answer came and is no label
+        │   ├── UnknownPairError         a precomputed teacher that has no score for the pair
         │   └── GoldenGateError     the teacher failed the golden pairs: no label was asked for
         ├── LabelStoreError         the store of labels
         ├── TrainingError           a training run that cannot start or go on
@@ -24,6 +28,32 @@ class DistillError(WinnowError):
 
 class TeacherError(DistillError):
     """The teacher cannot be reached, or what it answers is no label."""
+
+    retryable = False
+
+
+class TeacherUnavailableError(TeacherError):
+    """Nobody answers, or not now; ``retryable`` says whether the same request may be sent again.
+
+    ``retry_after_s`` is the wait that the server asked for, if it named one.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+
+class TeacherRefusedError(TeacherError):
+    """The server does not accept the request: a wrong address, key, model or prompt."""
+
+
+class TeacherAnswerError(TeacherError):
+    """The teacher answered, and the answer is no label."""
+
+
+class UnknownPairError(TeacherError):
+    """A precomputed teacher has no score for the pair."""
 
 
 class GoldenGateError(TeacherError):

@@ -191,7 +191,7 @@ _READERS: Mapping[Layout, Callable[[Path], list[LabelledList]]] = {
 
 
 def _rows(path: Path, kind: type[_RowType]) -> Iterator[_RowType]:
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         try:
@@ -202,7 +202,8 @@ def _rows(path: Path, kind: type[_RowType]) -> Iterator[_RowType]:
             raise InputError(f"{path}, line {number}: {where}: {first['msg']}") from error
 
 
-def _lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file, plain or gzipped; raises InputError when it cannot be read."""
     try:
         with (
             gzip.open(path, "rt", encoding="utf-8")

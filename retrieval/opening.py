@@ -29,6 +29,11 @@ class ModelThread:
         loop = asyncio.get_running_loop()
         return (await loop.run_in_executor(self._pool, self.encoders.embed_queries, [query]))[0]
 
+    async def embed_document(self, text: str) -> Embedding:
+        """Return the vectors of one text on the document side."""
+        loop = asyncio.get_running_loop()
+        return (await loop.run_in_executor(self._pool, self.encoders.embed_documents, [text]))[0]
+
     async def rerank(self, query: str, texts: Sequence[str]) -> RerankScores:
         """Return the logits of the texts the reranker can read; only call it when there is one."""
         if self.reranker is None:
@@ -82,5 +87,6 @@ async def open_searcher(settings: Settings) -> Searcher:
         coverage=encoders.coverage,
         min_coverage=settings.encoders.min_coverage,
         rerank=None if reranker is None else models.rerank,
+        embed_document=models.embed_document,
         close=close,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast, get_args
 
@@ -9,10 +10,11 @@ from indexing.collection.filters import Filter, parse_filter
 from indexing.errors import QueryError
 from indexing.records import Mode
 from indexing.settings import RetrievalSettings
-from retrieval.records import Fusion, SearchRequest
+from retrieval.records import Branch, Fusion, SearchRequest
 
 MAX_TOP_K = 1000
 MAX_WINDOW_SIZE = 50
+MAX_BRANCHES = 12
 _MODES = get_args(Mode)
 _FUSIONS = get_args(Fusion)
 
@@ -30,6 +32,7 @@ class Plan:
     window_size: int
     filter: Filter | None
     rerank: bool | None
+    branches: tuple[Branch, ...] = ()
 
 
 def make_plan(request: SearchRequest, settings: RetrievalSettings) -> Plan:
@@ -49,17 +52,29 @@ def make_plan(request: SearchRequest, settings: RetrievalSettings) -> Plan:
         top_n = min(top_n, top_k)
     elif top_n > top_k:
         raise QueryError(f"top_n ({top_n}) is larger than top_k ({top_k}); accepted: at most top_k")
+    default_fusion = "rrf" if request.branches else settings.fusion
     return Plan(
         query=_query(request.query, settings.max_query_chars),
         tenant=_tenant(request.tenant),
         mode=cast(Mode, _one_of("mode", request.mode, settings.mode, _MODES)),
-        fusion=cast(Fusion, _one_of("fusion", request.fusion, settings.fusion, _FUSIONS)),
+        fusion=cast(Fusion, _one_of("fusion", request.fusion, default_fusion, _FUSIONS)),
         top_k=top_k,
         top_n=top_n,
         window_size=_within("window_size", request.window_size, settings.window_size, 0, MAX_WINDOW_SIZE),
         filter=parse_filter(request.filter),
         rerank=request.rerank,
+        branches=_branches(request.branches, settings.max_query_chars),
     )
+
+
+def _branches(branches: tuple[Branch, ...], longest: int) -> tuple[Branch, ...]:
+    if len(branches) > MAX_BRANCHES:
+        raise QueryError(f"{len(branches)} branches; at most {MAX_BRANCHES} are accepted")
+    for branch in branches:
+        _query(branch.text, longest)
+        if not (math.isfinite(branch.weight) and branch.weight > 0):
+            raise QueryError(f"branch {branch.name!r} has weight {branch.weight!r}; it must be above 0")
+    return branches
 
 
 def _query(query: str, longest: int) -> str:

@@ -18,6 +18,23 @@ Fusion = Literal["rrf", "dbsf", "weighted"]
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """A further text that is searched for beside the query; all rankings are fused.
+
+    Attributes:
+        name: for the receipt ("hyde", "multi_query").
+        side: "document" encodes the text as a document (a hypothetical
+            passage), "query" as a question.
+        weight: its rankings' share against the query's own, which have 1.
+    """
+
+    name: str
+    text: str
+    side: Literal["query", "document"] = "query"
+    weight: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
 class SearchRequest:
     """One question; None means the configured default.
 
@@ -27,6 +44,8 @@ class SearchRequest:
         rerank: False skips a configured reranker; True asks for it and the
             receipt says so when none is configured.
         window_size: sentences on each side of a hit.
+        branches: what else to search for; with any, the default fusion is
+            reciprocal rank, which needs no common scale.
     """
 
     query: str
@@ -38,6 +57,7 @@ class SearchRequest:
     rerank: bool | None = None
     window_size: int | None = None
     fusion: str | None = None
+    branches: tuple[Branch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

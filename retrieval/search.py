@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -13,14 +14,14 @@ import anyio
 import anyio.to_thread
 
 from indexing.collection.protocol import Collection
-from indexing.errors import DeadlineError
+from indexing.errors import DeadlineError, QueryError
 from indexing.records import Embedding, Mode, SideHits
 from indexing.settings import RerankSettings, RetrievalSettings, Settings
 from retrieval.credits import literal_credits
 from retrieval.fusion import Fused, fuse, side_weights
 from retrieval.passages import Assembly, Standing
 from retrieval.plan import MAX_TOP_K, Plan, make_plan
-from retrieval.records import SearchRequest, SearchResponse
+from retrieval.records import Branch, SearchRequest, SearchResponse
 from retrieval.second_stage import Rerank, rerank_passages
 from retrieval.trace import Trace
 
@@ -40,6 +41,17 @@ _MAX_FETCHES = 3
 # Lowest scores in weighted fusion: a cosine has none, a sparse score of 0 is no word in common.
 _FLOORS = (None, 0.0)
 _CATALOG_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """One text that is searched for: the query itself, or a branch."""
+
+    embedding: Embedding
+    known: float
+    weights: tuple[float, float]
+    mode: Mode
+    why: str
 
 
 class WindowSource(Protocol):
@@ -64,6 +76,8 @@ class Searcher:
         min_coverage: texts below it were indexed without a dense vector.
         rerank: runs the reranker off the event loop; None: there is none.
         has_reranker: asked at each search, for a reranker that may come and go.
+        embed_document: runs the encoders on the document side, for branches
+            that ask for it.
         close: releases what the caller opened for this searcher.
     """
 
@@ -79,6 +93,7 @@ class Searcher:
         min_coverage: float = 0.5,
         rerank: Rerank | None = None,
         has_reranker: Callable[[], bool] | None = None,
+        embed_document: EmbedQuery | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.collection = collection
@@ -92,6 +107,7 @@ class Searcher:
         self._reads_ascii = coverage is None or coverage("a") >= min_coverage
         self._rerank = rerank
         self._has_reranker = has_reranker or (lambda: True)
+        self._embed_document = embed_document
         self._close = close
         self._limiter: anyio.CapacityLimiter | None = None
 
@@ -144,82 +160,110 @@ class Searcher:
     async def _search(self, plan: Plan, deadline: float | None) -> SearchResponse:
         trace = Trace()
         began = perf_counter()
-        embedding = await self._embed_query(plan.query)
-        known = self._known(plan.query, embedding)
-        details = {"dense": embedding.dense is not None, "terms": len(embedding.sparse)}
+        arms = await self._arms(plan)
+        embedding, known = arms[0].embedding, arms[0].known
+        details: dict[str, object] = {"dense": embedding.dense is not None, "terms": len(embedding.sparse)}
+        if plan.branches:
+            details["branches"] = [branch.name for branch in plan.branches]
         trace.add("embed", began, {"coverage": round(known, 3), **details})
         rerank = self._rerank if self._has_reranker() else None
         reranking = rerank is not None and plan.rerank is not False
         wanted = max(plan.top_n, self._reranking.candidates) if reranking else plan.top_n
-        passages = await self._passages(plan, embedding, known, wanted, trace)
+        passages = await self._passages(plan, arms, wanted, trace)
         passages = await rerank_passages(rerank, self._reranking, plan, passages, deadline, trace)
         results = tuple(passage.result() for passage in passages[: plan.top_n])
         log.debug("search %r: %d results", plan.query, len(results))
         return SearchResponse(results, trace.receipt())
+
+    async def _arms(self, plan: Plan) -> list[_Arm]:
+        """Embed the query and its branches."""
+        embedding, *others = await asyncio.gather(
+            self._embed_query(plan.query), *(self._embed_branch(branch) for branch in plan.branches)
+        )
+        arms = [self._arm(plan, plan.query, embedding, 1.0)]
+        for branch, other in zip(plan.branches, others, strict=True):
+            arms.append(self._arm(plan, branch.text, other, branch.weight))
+        return arms
+
+    async def _embed_branch(self, branch: Branch) -> Embedding:
+        if branch.side == "query":
+            return await self._embed_query(branch.text)
+        if self._embed_document is None:
+            raise QueryError(f"branch {branch.name!r} is a document, and this searcher encodes none")
+        return await self._embed_document(branch.text)
+
+    def _arm(self, plan: Plan, text: str, embedding: Embedding, share: float) -> _Arm:
+        known = self._known(text, embedding)
+        (dense, sparse), why = _weights(plan.mode, embedding, known, self._retrieval.dense_weight)
+        weights = (dense * share, sparse * share)
+        return _Arm(embedding, known, weights, _engine_mode(weights), why)
 
     def _known(self, query: str, embedding: Embedding) -> float:
         if embedding.dense is None:
             return 0.0
         return 1.0 if self._coverage is None else self._coverage(query)
 
-    async def _passages(
-        self, plan: Plan, embedding: Embedding, known: float, wanted: int, trace: Trace
-    ) -> list[Standing]:
+    async def _passages(self, plan: Plan, arms: list[_Arm], wanted: int, trace: Trace) -> list[Standing]:
         """Fetch until ``wanted`` passages stand, or nothing more can be had."""
-        weights, why = _weights(plan.mode, embedding, known, self._retrieval.dense_weight)
-        mode = _engine_mode(weights)
         top_k = plan.top_k
         for fetch in range(1, _MAX_FETCHES + 1):
-            hits = await self._retrieve(plan, embedding, mode, top_k, fetch, trace)
-            fused = self._fuse(plan, hits, weights, why, trace)
+            found = await self._retrieve(plan, arms, top_k, fetch, trace)
+            fused = self._fuse(plan, found, arms, trace)
             assembly = await self._assemble(plan, fused, wanted, trace)
             passages = assembly.standing()
-            more = max(len(hits.dense), len(hits.sparse)) >= top_k
+            more = max(max(len(hits.dense), len(hits.sparse)) for hits in found) >= top_k
             if len(passages) >= plan.top_n or not more or top_k >= MAX_TOP_K:
                 break
             top_k = min(MAX_TOP_K, top_k * _GROWTH)
         return passages
 
     async def _retrieve(
-        self, plan: Plan, embedding: Embedding, mode: Mode, top_k: int, fetch: int, trace: Trace
-    ) -> SideHits:
+        self, plan: Plan, arms: list[_Arm], top_k: int, fetch: int, trace: Trace
+    ) -> list[SideHits]:
+        """Fetch both sides of every arm; a lone query is awaited without a task of its own."""
         began = perf_counter()
-        hits = await self.collection.search(
-            embedding, tenant=plan.tenant, top_k=top_k, mode=mode, filter=plan.filter
-        )
+        calls = [
+            self.collection.search(
+                arm.embedding, tenant=plan.tenant, top_k=top_k, mode=arm.mode, filter=plan.filter
+            )
+            for arm in arms
+        ]
+        found = [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
+        hits = found[0]
         trace.add(
             "retrieve",
             began,
             {
-                "mode": mode,
+                "mode": arms[0].mode,
                 "top_k": top_k,
                 "dense_hits": len(hits.dense),
                 "sparse_hits": len(hits.sparse),
-                "engine_ms": round(hits.engine_ms, 3),
+                "engine_ms": round(sum(one.engine_ms for one in found), 3),
                 "fetches": fetch,
             },
         )
-        return hits
+        return found
 
-    def _fuse(
-        self, plan: Plan, hits: SideHits, weights: tuple[float, float], why: str, trace: Trace
-    ) -> list[Fused]:
+    def _fuse(self, plan: Plan, found: list[SideHits], arms: list[_Arm], trace: Trace) -> list[Fused]:
         began = perf_counter()
-        credits = self._credits(plan.query, hits) if weights[0] else {}
+        weights = arms[0].weights
+        credits = self._credits(plan.query, found[0]) if weights[0] else {}
         fused = fuse(
             plan.fusion,
-            (hits.dense, hits.sparse),
-            weights,
+            [side for hits in found for side in (hits.dense, hits.sparse)],
+            [weight for arm in arms for weight in arm.weights],
             rrf_k=self._retrieval.rrf_k,
-            floors=_FLOORS,
+            floors=_FLOORS * len(arms),
             credits=credits,
         )
         details: dict[str, object] = {
             "method": plan.fusion,
             "weights": {"dense": round(weights[0], 4), "sparse": round(weights[1], 4)},
-            "why": why,
+            "why": arms[0].why,
             "candidates": len(fused),
         }
+        if plan.branches:
+            details["rankings"] = 2 * len(arms)
         if plan.fusion == "rrf":
             details["k"] = self._retrieval.rrf_k
         if credits:

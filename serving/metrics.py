@@ -80,6 +80,12 @@ class Metrics:
         self.scrape_failures = Counter(
             "winnow_scrape_failures", "Times a part did not answer a scrape", ["part"], registry=self.registry
         )
+        self.reranker_changes = Counter(
+            "winnow_reranker_changes",
+            "Promoted models taken, or refused while the old one stayed",
+            ["result"],
+            registry=self.registry,
+        )
         self.ingest_restarts = Counter(
             "winnow_ingest_restarts", "Times the ingest process ended early", registry=self.registry
         )

@@ -17,6 +17,7 @@ from indexing.catalog import Catalog
 from indexing.collection.protocol import Collection
 from indexing.errors import QueueFullError, WinnowError
 from indexing.records import DEFAULT_TENANT, Embedding
+from retrieval.rerank import RerankScores
 from serving.errors import GoldenError
 from serving.schemas import CheckReply, ReadyReply
 from serving.threads import in_thread
@@ -31,23 +32,26 @@ GOLDEN_RELEVANT = "You open a file with the function open."
 GOLDEN_UNRELATED = "The weather was sunny all week."
 
 Embed = Callable[[str], Awaitable[Embedding]]
-Rerank = Callable[[str, Sequence[str]], Awaitable[Sequence[float]]]
+Rerank = Callable[[str, Sequence[str]], Awaitable[RerankScores]]
 
 
 class Readiness:
     """Ask every part; the answer is shared by callers within a second."""
 
     def __init__(
-        self, catalog: Catalog, collection: Collection, embed: Embed, rerank: Rerank | None = None
+        self,
+        catalog: Catalog,
+        collection: Collection,
+        embed: Embed,
+        reranker: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._checks: dict[str, Callable[[], Awaitable[str]]] = {
             "catalogue": lambda: _check_catalog(catalog),
             "collection": lambda: _check_collection(collection),
             "encoder": lambda: check_encoder(embed),
         }
-        if rerank is not None:
-            ask = rerank
-            self._checks["reranker"] = lambda: check_reranker(ask)
+        if reranker is not None:
+            self._checks["reranker"] = reranker
         self._lock = asyncio.Lock()
         self._last: ReadyReply | None = None
         self._last_at = 0.0
@@ -110,13 +114,18 @@ async def check_encoder(embed: Embed) -> str:
     return "golden pair in order"
 
 
-async def check_reranker(rerank: Rerank) -> str:
+async def check_golden_pair(rerank: Rerank) -> str:
     """Return a line when the reranker puts the relevant golden text first.
+
+    A model that cannot read the pair's script has nothing to show here.
 
     Raises:
         GoldenError: it does not, or a logit is not finite.
     """
-    near, far = await rerank(GOLDEN_QUESTION, [GOLDEN_RELEVANT, GOLDEN_UNRELATED])
+    scores = await rerank(GOLDEN_QUESTION, [GOLDEN_RELEVANT, GOLDEN_UNRELATED])
+    if not scores.query_known:
+        return "does not read the golden pair's script"
+    near, far = (float(logit) for logit in scores.logits)
     if not (np.isfinite(near) and np.isfinite(far) and near > far):
         raise GoldenError(f"the reranker gives a relevant text {near:.3f} and an unrelated one {far:.3f}")
     return "golden pair in order"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,22 +15,19 @@ from indexing.errors import CollectionError, CollectionUnavailableError, Damaged
 from indexing.records import Embedding
 from indexing.settings import Settings
 from retrieval.records import SearchRequest, SearchResponse
-from retrieval.rerank import Reranker, RerankScores
 from serving.batching import BatchWorker
 from serving.deletion import Deleter
 from serving.jobs import JobRunner, ingest_command
 from serving.looplag import LoopLag
 from serving.metrics import Metrics
+from serving.query_log import QueryLog
 from serving.readiness import Readiness
+from serving.reranking import LiveReranker
 from serving.schemas import EncodersReply
 from serving.threads import in_thread
 from serving.uploads import remove_abandoned
 
 logger = logging.getLogger(__name__)
-
-# A reranked query takes about a hundred times as long as an encoded one, so a
-# shorter line already means the same wait.
-_RERANK_LINE_SHARE = 8
 
 
 class SearchFunction(Protocol):
@@ -56,7 +53,14 @@ class Service:
     deleter: Deleter
     readiness: Readiness
     metrics: Metrics
+    reranker: LiveReranker | None = None
     parts: list[Closable] = field(default_factory=list)
+    query_log: QueryLog | None = None
+
+    @property
+    def reranker_name(self) -> str | None:
+        """Name of the reranker in use now, None when there is none."""
+        return self.encoders.reranker if self.reranker is None else self.reranker.name
 
     async def close(self) -> None:
         """Stop the ingest process, finish the model's work, let go of the stores."""
@@ -99,50 +103,47 @@ async def open_service(settings: Settings, metrics: Metrics | None = None) -> Se
 async def _open_parts(
     settings: Settings, metrics: Metrics, catalog: Catalog, parts: list[Closable]
 ) -> Service:
-    collection, encoders, reranker = await _open_all(settings, catalog)
+    reranker = LiveReranker(settings, metrics)
+    collection, encoders = await _open_all(settings, catalog, reranker)
     parts.append(collection)
     embed = _encode_worker(settings, encoders, metrics)
     parts.append(_Worker(embed, settings.serving.shutdown_grace_s))
-    rerank = None
-    if reranker is not None:
-        worker = _rerank_worker(settings, reranker, metrics)
-        parts.append(_Worker(worker, settings.serving.shutdown_grace_s))
-        rerank = _rerank_call(worker)
+    reranker.start()
+    parts.append(reranker)
     jobs = JobRunner(ingest_command(settings.home), lambda: in_thread(catalog.unfinished_jobs), metrics)
     lag = LoopLag(metrics)
     lag.start()
     parts.extend((lag, jobs))
+    query_log = await in_thread(_open_query_log, settings)
+    if query_log is not None:
+        parts.append(query_log)
     await in_thread(remove_abandoned, settings.home)
     jobs.start()
     return Service(
         settings=settings,
         catalog=catalog,
         collection=collection,
-        searcher=_searcher(settings, catalog, collection, encoders, embed.submit, rerank),
-        encoders=_describe(encoders, reranker),
+        searcher=_searcher(settings, catalog, collection, encoders, embed.submit, reranker),
+        encoders=_describe(encoders),
         jobs=jobs,
         deleter=Deleter(settings),
-        readiness=Readiness(catalog, collection, embed.submit, _logits(rerank)),
+        readiness=Readiness(catalog, collection, embed.submit, reranker.check if reranker.possible else None),
         metrics=metrics,
+        reranker=reranker,
         parts=parts,
+        query_log=query_log,
     )
 
 
 class _Worker:
     """A batch worker with its grace, so that it closes like every other part."""
 
-    def __init__(
-        self, worker: BatchWorker[str, Embedding] | BatchWorker[_Pair, RerankScores], grace_s: float
-    ) -> None:
+    def __init__(self, worker: BatchWorker[str, Embedding], grace_s: float) -> None:
         self._worker = worker
         self._grace_s = grace_s
 
     async def close(self) -> None:
         await self._worker.close(self._grace_s)
-
-
-_Pair = tuple[str, tuple[str, ...]]
-_RerankCall = Callable[[str, Sequence[str]], Awaitable[RerankScores]]
 
 
 # The heavy rooms are imported where they are used: `import serving.state` is cheap.
@@ -154,6 +155,14 @@ def _open_catalog(settings: Settings) -> Catalog:
     return open_catalog(settings)
 
 
+def _open_query_log(settings: Settings) -> QueryLog | None:
+    serving = settings.serving
+    if serving.query_log is None:
+        return None
+    size = int(serving.query_log_mb * 1_000_000)
+    return QueryLog(serving.query_log, settings.retrieval.mode, max_bytes=size)
+
+
 def _load_encoders(settings: Settings, catalog: Catalog) -> EncoderPair:
     from indexing.encoders import load_encoders
 
@@ -161,24 +170,18 @@ def _load_encoders(settings: Settings, catalog: Catalog) -> EncoderPair:
     return load_encoders(settings.encoders, average_length=None if average is None else float(average))
 
 
-def _load_reranker(settings: Settings) -> Reranker | None:
-    if settings.rerank.model is None:
-        return None
-    from retrieval.rerank import load_reranker
-
-    return load_reranker(settings.rerank)
-
-
-async def _open_all(settings: Settings, catalog: Catalog) -> tuple[Collection, EncoderPair, Reranker | None]:
+async def _open_all(
+    settings: Settings, catalog: Catalog, reranker: LiveReranker
+) -> tuple[Collection, EncoderPair]:
     """Load the models while the engine process starts; the two take about as long."""
     existing = asyncio.create_task(_open_existing(settings))
     try:
-        encoders, reranker = await asyncio.gather(
-            in_thread(_load_encoders, settings, catalog), in_thread(_load_reranker, settings)
+        encoders, _ = await asyncio.gather(
+            in_thread(_load_encoders, settings, catalog), in_thread(reranker.load_first)
         )
         collection = await existing
         try:
-            return await _checked(settings, collection, encoders), encoders, reranker
+            return await _checked(settings, collection, encoders), encoders
         except BaseException:
             if collection is not None:
                 await collection.close()
@@ -224,7 +227,7 @@ def _searcher(
     collection: Collection,
     encoders: EncoderPair,
     embed: Callable[[str], Awaitable[Embedding]],
-    rerank: _RerankCall | None,
+    reranker: LiveReranker,
 ) -> SearchFunction:
     from retrieval.search import Searcher
 
@@ -236,7 +239,8 @@ def _searcher(
         reranking=settings.rerank,
         coverage=encoders.coverage,
         min_coverage=settings.encoders.min_coverage,
-        rerank=rerank,
+        rerank=reranker.score if reranker.possible else None,
+        has_reranker=reranker.available,
     )
 
 
@@ -255,45 +259,12 @@ def _encode_worker(
     return worker
 
 
-def _rerank_worker(
-    settings: Settings, reranker: Reranker, metrics: Metrics
-) -> BatchWorker[_Pair, RerankScores]:
-    """One query a call: a cross-encoder batches over the query's own windows."""
-    worker = BatchWorker[_Pair, RerankScores](
-        "rerank",
-        lambda pairs: [reranker.score(query, texts) for query, texts in pairs],
-        max_batch=1,
-        max_waiting=max(1, settings.serving.queue_size // _RERANK_LINE_SHARE),
-        observe=metrics.observe_batch("rerank"),
-    )
-    metrics.watch_queue("rerank", lambda: worker.waiting)
-    worker.start()
-    return worker
-
-
-def _rerank_call(worker: BatchWorker[_Pair, RerankScores]) -> _RerankCall:
-    async def rerank(query: str, texts: Sequence[str]) -> RerankScores:
-        return await worker.submit((query, tuple(texts)))
-
-    return rerank
-
-
-def _logits(rerank: _RerankCall | None) -> Callable[[str, Sequence[str]], Awaitable[Sequence[float]]] | None:
-    if rerank is None:
-        return None
-
-    async def logits(query: str, texts: Sequence[str]) -> Sequence[float]:
-        return [float(logit) for logit in (await rerank(query, texts)).logits]
-
-    return logits
-
-
-def _describe(encoders: EncoderPair, reranker: Reranker | None) -> EncodersReply:
+def _describe(encoders: EncoderPair) -> EncodersReply:
     return EncodersReply(
         dense=encoders.dense_fingerprint.name,
         dense_fingerprint=encoders.dense_fingerprint.digest,
         dimensions=encoders.dimensions,
         sparse=encoders.sparse_fingerprint.name,
         sparse_fingerprint=encoders.sparse_fingerprint.digest,
-        reranker=None if reranker is None else reranker.name,
+        reranker=None,  # may change at any time: the route asks
     )

@@ -100,7 +100,7 @@ async def collection(
             disk_bytes=info.disk_bytes,
             optimizing=info.optimizing,
             read_only=info.read_only,
-            encoders=service.encoders,
+            encoders=service.encoders.model_copy(update={"reranker": service.reranker_name}),
             defaults=DefaultsReply(
                 mode=defaults.mode,
                 fusion=defaults.fusion,

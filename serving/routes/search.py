@@ -91,6 +91,8 @@ async def _search(service: Service, request: SearchRequest) -> SearchResponse:
         service.metrics.stages.labels(stage.name).observe(stage.ms / 1000)
     if response.receipt.degraded:
         service.metrics.degraded.inc()
+    if service.query_log is not None:
+        service.query_log.record(request, response)
     note("results", len(response.results))
     note("degraded", len(response.receipt.degraded))
     return response

