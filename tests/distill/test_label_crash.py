@@ -61,7 +61,7 @@ def test_committed_pairs_are_never_asked_again(tmp_path: Path, kind: str) -> Non
     store, journal = tmp_path / "labels.db", tmp_path / "asked.tsv"
     in_flight = CONCURRENCY * (BATCH if kind == "pointwise" else 9)
     kills = repeated = 0
-    while True:
+    for _ in range(40):
         before, seen = committed(store, kind), len(journal_lines(journal))
         process = start(store, journal, kind)
         try:

@@ -1,0 +1,124 @@
+"""Answers over more passages than one prompt holds: LlamaIndex's synthesizers, our prompts.
+
+``compact`` puts as much as fits into each call and refines over the rest;
+``refine`` goes group by group; ``tree_summarize`` answers over each group and
+then over the answers.  With one group all three send the prompt that
+:func:`retrieval.generation.prompts.build_prompt` makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.indices.prompt_helper import PromptHelper
+from llama_index.core.prompts import ChatPromptTemplate
+from llama_index.core.response_synthesizers import ResponseMode as LlamaMode
+from llama_index.core.response_synthesizers import get_response_synthesizer
+
+from retrieval.generation.llama_llm import GeneratorLLM
+from retrieval.generation.prompts.context import ContextPassage, place, ranking_line, render_passage
+from retrieval.generation.prompts.layout import INSTRUCTION
+from retrieval.generation.prompts.packing import CountTokens
+from retrieval.generation.protocol import Generator, Usage
+
+ResponseMode = Literal["compact", "refine", "tree_summarize"]
+
+_SEPARATOR = "\n\n"
+_REFINE = (
+    "{context_msg}\n\nAn answer from earlier passages:\n{existing_answer}\n\n{query_str}\n"
+    "Improve that answer where these passages add to it or contradict it, and keep its labels. "
+    "If they do not, repeat it unchanged."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Synthesis:
+    """The text, the labelled passages behind it, and what the calls took."""
+
+    text: str
+    passages: tuple[ContextPassage, ...]
+    groups: int
+    usages: tuple[Usage, ...]
+
+
+class WholeChunks(PromptHelper):
+    """Joins chunks up to ``context_window`` bytes and never cuts one.
+
+    LlamaIndex's own joins everything and splits it by tokens again, through
+    the middle of a fence.
+    """
+
+    def repack(self, prompt: Any, text_chunks: Sequence[str], *rest: Any, **named: Any) -> list[str]:
+        joined: list[str] = []
+        for chunk in text_chunks:
+            longer = f"{joined[-1]}{_SEPARATOR}{chunk}" if joined else chunk
+            if joined and len(longer.encode()) <= self.context_window:
+                joined[-1] = longer
+            else:
+                joined.append(chunk)
+        return joined
+
+
+async def synthesize(
+    question: str,
+    passages: Sequence[ContextPassage],
+    generator: Generator,
+    *,
+    mode: ResponseMode,
+    budget: int,
+    count: CountTokens,
+    tenant: str,
+) -> Synthesis:
+    """Return an answer over all passages, ``budget`` tokens of them in each call.
+
+    Raises:
+        GenerationError: a call failed.
+        ValueError: there is no passage.
+    """
+    if not passages:
+        raise ValueError("nothing to answer from")
+    placed = place(passages)
+    texts = [render_passage(one) for one in placed]
+    counted = (await count(texts)).counts
+    groups = _groups(texts, counted, budget)
+    bytes_a_token = sum(len(text.encode()) for text in texts) / max(1, sum(counted))
+    llm = GeneratorLLM(generator, tenant=tenant, prefix=INSTRUCTION + placed[0].doc_id)
+    chat = ChatPromptTemplate(
+        [_message(MessageRole.SYSTEM, INSTRUCTION), _user("{context_str}\n\n{query_str}")]
+    )
+    synthesizer = get_response_synthesizer(
+        llm=llm,
+        response_mode=LlamaMode(mode),
+        text_qa_template=chat,
+        summary_template=chat,
+        refine_template=ChatPromptTemplate([_message(MessageRole.SYSTEM, INSTRUCTION), _user(_REFINE)]),
+        prompt_helper=WholeChunks(context_window=int(budget * bytes_a_token), chunk_size_limit=None),
+        use_async=True,
+    )
+    query = f"{ranking_line(placed)}\n\nQuestion: {question.strip()}"
+    text = await synthesizer.aget_response(query_str=query, text_chunks=groups)
+    return Synthesis(str(text), tuple(placed), len(groups), tuple(llm.usages))
+
+
+def _groups(texts: Sequence[str], tokens: Sequence[int], budget: int) -> list[str]:
+    groups: list[list[str]] = []
+    used = 0
+    for text, size in zip(texts, tokens, strict=True):
+        if groups and used + size <= budget:
+            groups[-1].append(text)
+            used += size
+        else:
+            groups.append([text])
+            used = size
+    return [_SEPARATOR.join(group) for group in groups]
+
+
+def _message(role: MessageRole, content: str) -> ChatMessage:
+    return ChatMessage(role=role, content=content)
+
+
+def _user(content: str) -> ChatMessage:
+    return _message(MessageRole.USER, content)
