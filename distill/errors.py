@@ -19,7 +19,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from indexing.errors import WinnowError
+
+if TYPE_CHECKING:
+    from distill.golden.report import GoldenReport
 
 
 class DistillError(WinnowError):
@@ -57,7 +62,11 @@ class UnknownPairError(TeacherError):
 
 
 class GoldenGateError(TeacherError):
-    """The teacher failed the golden pairs, so it was not asked for a label."""
+    """The teacher failed the golden pairs, so it was not asked for a label; ``report`` has the numbers."""
+
+    def __init__(self, message: str, report: GoldenReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class LabelStoreError(DistillError):

@@ -139,6 +139,26 @@ class GenerationSettings(Section):
     fallback: Literal["extractive", "none"] = Field(
         "extractive", description="when the model does not answer: the passages' own sentences, or an error"
     )
+    min_confidence: float = Field(
+        0.0, ge=0, le=1, description="below it the answer is 'not in the documents' and no model is asked"
+    )
+    min_support: float = Field(
+        0.5, ge=0, le=1, description="share of a sentence's words its sources must hold, or it is flagged"
+    )
+    response_mode: Literal["compact", "refine", "tree_summarize"] = "compact"
+    cache_answers: int = Field(0, ge=0, description="answers kept for the same question; 0: none")
+
+
+class ExpansionSettings(Section):
+    """What the language model does to a question first; a request may override each."""
+
+    classify: bool = Field(False, description="answer directly, retrieve, or ask back")
+    rewrite: bool = Field(True, description="make a follow-up question stand alone")
+    hyde: bool = Field(False, description="search for a hypothetical passage too")
+    multi_query: int = Field(0, ge=0, le=5, description="paraphrases searched for too")
+    decompose: bool = Field(False, description="search for the parts of a question too")
+    timeout_s: float = Field(5.0, gt=0, description="per expansion; after this the plain question is used")
+    branch_weight: float = Field(0.5, gt=0, le=1, description="share of an expansion's rankings")
 
 
 class ServingSettings(Section):
@@ -185,6 +205,7 @@ class Settings(BaseSettings):
     retrieval: RetrievalSettings = RetrievalSettings()
     rerank: RerankSettings = RerankSettings()
     generation: GenerationSettings = GenerationSettings()
+    expansion: ExpansionSettings = ExpansionSettings()
     serving: ServingSettings = ServingSettings()
     catalog: CatalogSettings = CatalogSettings()
 

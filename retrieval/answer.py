@@ -49,7 +49,7 @@ def extract_answer(
     candidates = list(_candidates(results))
     chosen = _choose([one for one in candidates if _is_statement(one)] or candidates, max_sentences)
     if not chosen:
-        return Answer(NOT_FOUND_ZH if _HAN.search(query) else NOT_FOUND, (), "none")
+        return Answer(not_found(query), (), "none")
     citations = tuple(
         Citation(
             label=f"[{number}]",
@@ -64,6 +64,11 @@ def extract_answer(
     )
     text = " ".join(f"{_line(cite.quote)} {cite.label}" for cite in citations)
     return Answer(text, citations, "extractive")
+
+
+def not_found(query: str) -> str:
+    """Return "not in the documents" in the language of the query."""
+    return NOT_FOUND_ZH if _HAN.search(query) else NOT_FOUND
 
 
 def _candidates(results: Sequence[SearchResult]) -> Iterator[_Candidate]:

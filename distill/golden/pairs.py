@@ -56,7 +56,7 @@ GOLDEN: tuple[GoldenQuery, ...] = (
         "router",
         "en",
         "how to reset a router to factory settings",
-        "Hold the small button on the back of the router for ten seconds: this resets it to factory settings.",
+        "Hold the small button on the back of the router for ten seconds to reset it to factory settings.",
         "The router has a page that lists the connected devices, how much each of them sends and receives, "
         "and whether newer software than the one it was sold with has been installed on it.",
     ),

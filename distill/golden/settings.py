@@ -38,7 +38,7 @@ class GoldenBounds(Section):
     min_tail_margin: float = Field(
         0.1, ge=0, description="pointwise: what a difference at a passage's end moves, in median margins"
     )
-    tail_words: int = Field(200, ge=20, le=4000, description="words before the answer in the long passages")
+    tail_words: int = Field(250, ge=20, le=4000, description="words before the answer in the long passages")
     max_failed_share: float = Field(0.0, ge=0, lt=1, description="calls whose answer is no label")
     concurrency: int = Field(4, ge=1, le=64)
     attempts: int = Field(3, ge=1, le=10, description="of a call that may succeed later")

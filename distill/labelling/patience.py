@@ -26,7 +26,12 @@ async def patiently(call: Callable[[], Awaitable[T]], settings: LabelSettings) -
         wait=_Wait(settings.first_wait_s, settings.longest_wait_s),
         reraise=True,
     )
-    return await retrying(call)
+
+    # tenacity awaits only what is declared async; a lambda's coroutine would come back unawaited.
+    async def attempt() -> T:
+        return await call()
+
+    return await retrying(attempt)
 
 
 class _Wait(wait_base):
@@ -36,7 +41,7 @@ class _Wait(wait_base):
     """
 
     def __init__(self, first_s: float, longest_s: float) -> None:
-        self._jittered = wait_exponential_jitter(initial=first_s, max=longest_s, jitter=first_s)
+        self._jittered = wait_exponential_jitter(multiplier=first_s, max=longest_s, jitter=first_s)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = None if retry_state.outcome is None else retry_state.outcome.exception()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import subprocess
+import signal
 import sys
 import time
 from collections import Counter
@@ -12,23 +12,27 @@ from pathlib import Path
 import pytest
 
 from distill.labelling.export import write_labels
-from distill.labelling.store import LabelStore
+from distill.labelling.store import LabelStore, text_key
 from distill.layouts import read_labels
-from tests.fakes.label_teacher import candidates, card, score_of
+from tests.fakes.label_teacher import candidates, card, score_of, start
 
 SEED = 20261122
-ROOT = Path(__file__).resolve().parents[2]
 CONCURRENCY, BATCH = 4, 3  # as in the fake's main
 LISTS = candidates(12, 9)
 PAIRS = {(one.query.text, passage.text) for one in LISTS for passage in one.passages}
 
 
-def start(store: Path, journal: Path, kind: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.fakes.label_teacher", str(store), str(journal), kind]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"  # imports take their time: kills are aimed at the work
-    return process
+def run_until(store: Path, journal: Path, kind: str, asked: int, wait_s: float = 0.0) -> int:
+    """Run until so many pairs are in the journal and a moment more, then kill; returns the exit code."""
+    process = start(store, journal, kind)
+    deadline = time.monotonic() + 60
+    while process.is_alive() and len(journal_lines(journal)) < asked and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.join(wait_s)
+    if process.exitcode is None:
+        process.kill()
+    process.join(30)
+    return process.exitcode
 
 
 def journal_lines(journal: Path) -> list[tuple[str, str]]:
@@ -39,8 +43,6 @@ def journal_lines(journal: Path) -> list[tuple[str, str]]:
 
 def committed(path: Path, kind: str) -> set[tuple[str, str]]:
     """What the store knows, asked through the store itself."""
-    from distill.labelling.store import text_key
-
     with LabelStore(path) as store:
         teacher = store.register(card(kind))
         found = set()
@@ -63,14 +65,9 @@ def test_committed_pairs_are_never_asked_again(tmp_path: Path, kind: str) -> Non
     kills = repeated = 0
     for _ in range(40):
         before, seen = committed(store, kind), len(journal_lines(journal))
-        process = start(store, journal, kind)
-        try:
-            process.wait(chance.uniform(0.005, 0.06) if kills < 6 else 30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            kills += 1
-        code = process.wait(30)
-        process.stdout.close()
+        until = seen + chance.randint(1, 20) if kills < 8 else 10**6
+        code = run_until(store, journal, kind, until, chance.uniform(0, 0.015))
+        kills += code == -signal.SIGKILL
         asked = journal_lines(journal)[seen:]
         assert not set(asked) & before, "a committed pair was asked again"
         assert len(asked) == len(set(asked)), "one run asked a pair twice"
@@ -81,6 +78,7 @@ def test_committed_pairs_are_never_asked_again(tmp_path: Path, kind: str) -> Non
             break
     asked = Counter(journal_lines(journal))
     assert kills >= 3
+    assert repeated, "no kill met a call on its way: the test proved nothing"
     assert set(asked) == PAIRS == committed(store, kind)
     # Each pair once, and once more for each kill that met it on its way.
     assert sum(asked.values()) == len(PAIRS) + repeated
@@ -98,18 +96,10 @@ def check_export(path: Path, folder: Path, kind: str) -> None:
             assert sorted(true) == [score for _, score in sorted(zip(one.scores, true, strict=True))]
 
 
-def test_the_service_of_a_dead_process_s_lock_is_taken_over(tmp_path: Path) -> None:
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     """A killed run leaves its lock file; the next run must not wait for a corpse."""
     store, journal = tmp_path / "labels.db", tmp_path / "asked.tsv"
-    process = start(store, journal, "pointwise")
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "labels.db.lock").exists() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    process.kill()
-    process.wait(30)
-    process.stdout.close()
+    assert run_until(store, journal, "pointwise", asked=1) == -signal.SIGKILL
     assert (tmp_path / "labels.db.lock").exists()
-    again = start(store, journal, "pointwise")
-    assert again.wait(30) == 0
-    again.stdout.close()
+    assert run_until(store, journal, "pointwise", asked=10**6) == 0
     assert committed(store, "pointwise") == PAIRS

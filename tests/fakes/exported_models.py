@@ -15,9 +15,10 @@ from indexing.encoders.manifest import MODEL, TOKENIZER, sha256_of
 from retrieval.exported_manifest import Interaction, RerankerManifest, Span
 from retrieval.rerank import MANIFEST
 
-WORDS = """
-how do i open a file you with the function weather was sunny all week close cash flow bank river money of in
-""".split()
+_TEXT = (
+    "how do i open a file you with the function weather was sunny all week close cash flow bank river of in"
+)
+WORDS = _TEXT.split()
 
 
 def late_interaction_folder(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Self
 
@@ -107,16 +108,19 @@ def candidates(queries: int, passages: int) -> list[CandidateList]:
     ]
 
 
-def main(store: str, journal: str, kind: str) -> None:
+def run_and_exit(store: Path, journal: Path, kind: TeacherKind) -> None:
     """A whole run in a process of its own; it is killed or ends with 0."""
-    teacher = FakeTeacher(Path(journal), kind=kind, delay_s=0.004)
+    teacher = FakeTeacher(journal, kind=kind, delay_s=0.01)
     settings = LabelSettings(concurrency=4, batch=3)
-    with LabelStore(Path(store)) as opened:
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+    with LabelStore(store) as opened:
         report = anyio.run(label, candidates(12, 9), teacher, opened, settings)
     os._exit(0 if report.complete else 1)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def start(store: Path, journal: Path, kind: TeacherKind) -> BaseProcess:
+    """Start :func:`run_and_exit` from a fork server, which has done the imports once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=run_and_exit, args=(store, journal, kind))
+    process.start()
+    return process

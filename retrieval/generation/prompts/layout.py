@@ -85,7 +85,8 @@ def build_prompt(
     """
     known = [passage for turn in history for passage in turn.passages]
     new, ranked = _sort_out(known, passages)
-    shown = place(new, first_label=len(known) + 1)
+    # Old turns may have been let go: what is left keeps its labels.
+    shown = place(new, first_label=max((one.label for one in known), default=0) + 1)
     parts = [render_passage(one) for one in shown]
     if shown or ranked:
         parts.append(ranking_line([*ranked, *shown]))

@@ -1,0 +1,1 @@
+"""Candidates for the teacher, from the live index."""

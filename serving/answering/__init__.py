@@ -1,0 +1,1 @@
+"""From a question to a written answer: expand, search, pack, write, check."""

@@ -1,0 +1,275 @@
+"""The answer writer over a fake search and a scripted model: every path ends in one written answer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexing.errors import GenerationTimeoutError, GenerationUnavailableError, QueueFullError
+from indexing.settings import ExpansionSettings, GenerationSettings
+from retrieval.generation.prompts import NOT_IN_DOCUMENTS
+from retrieval.generation.protocol import GenerationRequest, Message
+from retrieval.records import Ranks, Receipt, Scores, SearchRequest, SearchResponse, SearchResult, Stage
+from serving.answering.confidence import confidence
+from serving.answering.records import AnswerRequest, Event, Expand, Found, Piece, StageDone, Written
+from serving.answering.thinking import ThinkingFilter
+from serving.answering.writer import AnswerWriter
+from tests.fakes.scripted_generator import ScriptedGenerator
+
+pytestmark = pytest.mark.anyio
+TEXTS = ["Trams run every ten minutes.", "The depot opens at five.", "A ticket costs two crowns."]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def result(number: int, text: str, dense: float = 0.8, rerank: float | None = None) -> SearchResult:
+    return SearchResult(
+        id=f"id{number}",
+        doc_id=f"doc{number}",
+        source=f"{number}.md",
+        title="",
+        section="",
+        page=None,
+        text=text,
+        window=text,
+        start=10,
+        end=10 + len(text),
+        score=1.0 / (number + 1),
+        ranks=Ranks(number + 1, None, number + 1, None),
+        scores=Scores(dense, None, 1.0 / (number + 1), rerank),
+        window_start=10,
+        window_end=10 + len(text),
+        highlights=((10, 10 + len(text)),),
+        sources=(f"{number}.md",),
+        highlight_pages=(None,),
+        version="v1",
+    )
+
+
+class Bench:
+    def __init__(self, reply=None, results=None, generation=None, expansion=None) -> None:
+        self.model = ScriptedGenerator(reply if reply is not None else "Trams run every ten minutes [1].")
+        self.results = tuple(result(n, t) for n, t in enumerate(TEXTS)) if results is None else results
+        self.searches: list[SearchRequest] = []
+        settings = GenerationSettings.model_validate(generation or {})
+        self.writer = AnswerWriter(
+            self.search, self.model, settings, ExpansionSettings.model_validate(expansion or {})
+        )
+
+    async def search(self, request: SearchRequest) -> SearchResponse:
+        self.searches.append(request)
+        return SearchResponse(self.results, Receipt((Stage("retrieve", 1.0, {}),), ()))
+
+    async def __call__(self, query: str = "How often?", **fields: object) -> tuple[list[Event], Written]:
+        request = AnswerRequest(SearchRequest(query, tenant="acme"), **fields)
+        events = [event async for event in self.writer.write(request)]
+        assert [type(event) for event in events].count(Written) == 1
+        assert isinstance(events[-1], Written)
+        return events, events[-1]
+
+
+def told(events: list[Event]) -> str:
+    text = ""
+    for event in events:
+        if isinstance(event, Piece):
+            text = event.text if event.restart else text + event.text
+    return text
+
+
+def stages(written: Written) -> list[str]:
+    return [stage.name for stage in written.receipt.stages]
+
+
+async def test_a_written_answer_comes_in_pieces_with_citations_and_usage() -> None:
+    bench = Bench()
+    events, written = await bench()
+    assert told(events) == written.answer.text == "Trams run every ten minutes [1]."
+    assert sum(isinstance(event, Piece) for event in events) == 6
+    [cite] = written.answer.citations
+    assert (cite.doc_id, cite.start, cite.quote) == ("doc0", 10, TEXTS[0])
+    assert written.flaws == ()
+    assert stages(written) == ["retrieve", "pack", "generate", "check"]
+    assert [event.stage.name for event in events if isinstance(event, StageDone)] == stages(written)
+    assert written.usage is not None
+    assert written.usage.prompt_tokens == sum(
+        len(m.content.split()) for m in bench.model.requests[0].messages
+    )
+    assert isinstance(next(event for event in events if not isinstance(event, StageDone)), Found)
+    assert bench.model.requests[0].tenant == "acme"
+
+
+async def test_the_next_turn_begins_with_this_one() -> None:
+    bench = Bench()
+    _, first = await bench()
+    assert first.turn is not None
+    said = (Message("user", "How often?"), Message("assistant", first.answer.text))
+    _, second = await bench("And on Sundays?", history=(first.turn,), said=said, expand=Expand(rewrite=False))
+    before, after = bench.model.requests[0].messages, bench.model.requests[1].messages
+    assert after[: len(before)] == before
+    assert after[len(before)] == Message("assistant", first.turn.assistant)
+    assert TEXTS[0] not in after[-1].content  # shown in the first turn already
+    assert second.answer.citations[0].doc_id == "doc0"
+
+
+async def test_without_a_model_or_when_told_so_sentences_are_quoted() -> None:
+    bench = Bench()
+    events, written = await bench(generate=False)
+    assert written.answer.kind == "extractive"
+    assert bench.model.requests == []
+    assert told(events) == written.answer.text
+    assert stages(written) == ["retrieve", "answer"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [GenerationUnavailableError("nobody"), GenerationTimeoutError("too slow"), QueueFullError("16 already")],
+)
+async def test_a_model_that_fails_is_replaced_by_quotes_and_named(error: Exception) -> None:
+    events, written = await Bench(error)()
+    assert written.answer.kind == "extractive"
+    assert written.receipt.degraded == (f"generate: {error}",)
+    assert told(events) == written.answer.text
+    strict = Bench(error, generation={"fallback": "none"})
+    with pytest.raises(type(error)):
+        await strict()
+
+
+async def test_a_model_that_fails_half_way_starts_over_with_quotes() -> None:
+    bench = Bench()
+    bench.model.fail_after, bench.model.failure = 3, GenerationTimeoutError("stalled")
+    events, written = await bench()
+    pieces = [event for event in events if isinstance(event, Piece)]
+    assert [piece.restart for piece in pieces] == [False, False, False, True]
+    assert told(events) == written.answer.text
+    assert written.receipt.degraded == ("generate: stalled",)
+
+
+async def test_not_in_the_documents_is_an_answer_in_the_questions_language() -> None:
+    events, written = await Bench(NOT_IN_DOCUMENTS)("多久一班车？")
+    assert written.answer.kind == "none"
+    assert told(events) == written.answer.text == "文档中没有找到答案。"
+    assert written.answer.citations == ()
+
+
+@pytest.mark.parametrize(
+    ("results", "kind"),
+    [
+        ((), "none"),
+        ((result(0, TEXTS[0], dense=0.29),), "none"),
+        ((result(0, TEXTS[0], dense=0.31),), "generated"),
+        ((result(0, TEXTS[0], dense=0.9, rerank=-1.0),), "none"),
+        ((replace(result(0, TEXTS[0]), scores=Scores(None, 3.0, 1.0, None)),), "generated"),
+    ],
+)
+async def test_below_the_confidence_no_model_is_asked(results: tuple[SearchResult, ...], kind: str) -> None:
+    bench = Bench(results=results, generation={"min_confidence": 0.3})
+    _, written = await bench()
+    assert written.answer.kind == kind
+    assert len(bench.model.requests) == (kind == "generated")
+
+
+def test_confidence_by_hand() -> None:
+    assert confidence([]) == 0.0
+    assert confidence([result(0, "x", rerank=0.0)]) == 0.5
+    assert confidence([result(0, "x", dense=-0.2)]) == 0.0
+    assert confidence([result(0, "x", rerank=-9999.0)]) == pytest.approx(0.0, abs=1e-20)
+
+
+def scripted(request: GenerationRequest) -> str:
+    """Reply to each kind of prompt as a model would."""
+    instruction = request.messages[0].content
+    if instruction.startswith("Write one short passage"):
+        return "Trams run often."
+    if instruction.startswith("Reword"):
+        return "Tram interval?\nTram frequency?"
+    if instruction.startswith("Does the question need"):
+        return "SIMPLE"
+    if instruction.startswith("Rewrite"):
+        return "How often do trams run?"
+    if instruction.startswith("Decide"):
+        question = request.messages[1].content
+        return "ANSWER" if "Hello" in question else "ASK" if question.endswith(" it") else "RETRIEVE"
+    if instruction.startswith("Answer the user briefly"):
+        return "Hello there."
+    if instruction.startswith("The user's question cannot"):
+        return "What do you mean?"
+    return "Trams run every ten minutes [1]."
+
+
+async def test_every_expansion_has_its_stage_and_becomes_a_branch() -> None:
+    bench = Bench(scripted)
+    wanted = Expand(classify=True, hyde=True, multi_query=2, decompose=True)
+    said = (Message("user", "What is line 9?"), Message("assistant", "A tram."))
+    _, written = await bench("How often?", expand=wanted, said=said)
+    assert stages(written)[:5] == ["rewrite", "classify", "hyde", "multi_query", "decompose"]
+    [search] = bench.searches
+    assert search.query == written.question == "How often do trams run?"
+    assert [(one.name, one.text, one.side) for one in search.branches] == [
+        ("hyde", "Trams run often.", "document"),
+        ("multi_query", "Tram interval?", "query"),
+        ("multi_query", "Tram frequency?", "query"),
+    ]
+    assert written.receipt.degraded == ()
+
+
+async def test_an_expansion_that_fails_is_named_and_the_plain_question_searched() -> None:
+    def broken(request: GenerationRequest):
+        if request.messages[0].content.startswith("Write one short passage"):
+            return None
+        return scripted(request)
+
+    bench = Bench(broken, expansion={"timeout_s": 0.2})
+    _, written = await bench(expand=Expand(hyde=True))
+    assert bench.searches[0].branches == ()
+    assert written.receipt.degraded == ("hyde: not done within 0.2 s",)
+    assert written.answer.kind == "generated"
+
+
+@pytest.mark.parametrize(("question", "answer"), [("Hello", "Hello there."), ("it", "What do you mean?")])
+async def test_no_search_where_no_document_could_help(question: str, answer: str) -> None:
+    bench = Bench(scripted)
+    events, written = await bench(question, expand=Expand(classify=True))
+    assert bench.searches == []
+    assert told(events) == written.answer.text == answer
+    assert written.answer.citations == ()
+
+
+@pytest.mark.parametrize("mode", ["refine", "tree_summarize"])
+async def test_other_response_modes_go_through_all_passages(mode: str) -> None:
+    bench = Bench("The depot opens at five [2].", generation={"context_tokens": 64})
+    bench.results = tuple(result(n, t + " filler" * 40) for n, t in enumerate(TEXTS))
+    _, written = await bench(response_mode=mode)
+    assert len(bench.model.requests) == (3 if mode == "refine" else 4)
+    generate = next(stage for stage in written.receipt.stages if stage.name == "generate")
+    assert generate.details["groups"] == 3
+    assert written.answer.citations[0].doc_id == "doc1"
+    assert written.usage is not None
+
+
+async def test_a_reader_that_leaves_closes_the_model() -> None:
+    bench = Bench("word " * 500)
+    events = bench.writer.write(AnswerRequest(SearchRequest("How often?")))
+    async for event in events:
+        if isinstance(event, Piece):
+            break
+    await events.aclose()
+    await asyncio.sleep(0)
+    assert bench.model.closed == 1
+
+
+@given(st.text(alphabet="<think>/ab ", max_size=40), st.integers(1, 7))
+def test_thinking_is_hidden_however_it_is_cut(text: str, size: int) -> None:
+    def shown(pieces: list[str]) -> str:
+        one = ThinkingFilter()
+        return "".join(one.feed(piece) for piece in pieces) + one.flush()
+
+    assert shown([text[at : at + size] for at in range(0, len(text), size)]) == shown([text])
+    hidden = f"before<think>{text.replace('<', '')}</think>after"
+    assert shown(list(hidden)) == "beforeafter"
