@@ -53,6 +53,32 @@ def load_beir(folder: Path) -> JudgedSet:
     return _checked(folder, corpus, len(known), texts, qrels, (corpus, queries, judged))
 
 
+def passage_texts(folder: Path) -> dict[str, str]:
+    """Return doc_id -> text of the corpus in ``folder``, a title in front where there is one.
+
+    Raises:
+        InputError: the corpus is missing or malformed, or names a document twice.
+    """
+    path = _find(folder, "corpus.jsonl")
+    texts: dict[str, str] = {}
+    for row in _rows(path):
+        doc_id, title, text = str(row.get("_id", "")), str(row.get("title") or ""), str(row.get("text", ""))
+        if not doc_id or doc_id in texts:
+            raise InputError(f"{path}: every document needs an _id of its own; {doc_id!r} is not")
+        texts[doc_id] = f"{title}. {text}" if title else text
+    return texts
+
+
+def query_metadata(folder: Path) -> dict[str, dict[str, str]]:
+    """Return query_id -> the strings in its ``metadata``: what a report may group by."""
+    found: dict[str, dict[str, str]] = {}
+    for row in _rows(_find(folder, "queries.jsonl")):
+        facts = row.get("metadata")
+        if isinstance(facts, dict):
+            found[str(row["_id"])] = {str(k): v for k, v in facts.items() if isinstance(v, str)}
+    return found
+
+
 def load_pairs(folder: Path) -> JudgedSet:
     """Return the set in ``corpus.jsonl`` and ``pairs.jsonl`` (``query_id, query, doc_id``).
 

@@ -52,7 +52,7 @@ class ModelManifest(_Part):
     """What a student's folder holds."""
 
     format: Literal[1] = 1
-    kind: StudentKind
+    kind: StudentKind | Literal["dense"] = Field(description="dense: an encoder, written by distill embed")
     name: str = Field(min_length=1, max_length=128)
     base: str = Field(min_length=1, description="the model it was trained from")
     scripts: tuple[str, ...] | None = Field(None, description="writing systems it reads; None: all")

@@ -52,7 +52,7 @@ class ModelRegistry:
 
     def __init__(self, home: Path) -> None:
         self.folder = home / MODELS
-        self._home = home
+        self.home = home
 
     def pointer(self) -> Pointer:
         """Return the pointer; an empty one where nothing was ever promoted.
@@ -61,7 +61,7 @@ class ModelRegistry:
             RegistryError: it is damaged.
         """
         try:
-            return read_pointer(self._home)
+            return read_pointer(self.home)
         except EncoderError as error:
             raise RegistryError(str(error)) from error
 

@@ -146,6 +146,10 @@ class GenerationSettings(Section):
         0.5, ge=0, le=1, description="share of a sentence's words its sources must hold, or it is flagged"
     )
     response_mode: Literal["compact", "refine", "tree_summarize"] = "compact"
+    history_tokens: int = Field(
+        6000, ge=0, description="of earlier turns in a prompt; beyond, the older half is left out"
+    )
+    conversation_days: float = Field(30.0, gt=0, description="a conversation unused for so long is deleted")
     cache_answers: int = Field(0, ge=0, description="answers kept for the same question; 0: none")
 
 
@@ -222,7 +226,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, toml
 
 
-_PROCESS_VARIABLES = frozenset({"WINNOW_CONFIG", "WINNOW_TEST_BROWSER"})
+_PROCESS_VARIABLES = frozenset({"WINNOW_CONFIG", "WINNOW_TEST_BROWSER", "WINNOW_TEST_VLLM_URL"})
 
 
 def _config_file() -> Path | None:

@@ -5,7 +5,8 @@
     python -m retrieval.export SOURCE_FOLDER OUT_FOLDER [--name NAME] [--max-tokens 512]
 
 The source is any safetensors folder of a sequence classifier with one label
-(bge-reranker, ms-marco MiniLM).  Segment ids, where the model has them, are
+(bge-reranker, ms-marco MiniLM).  ``python -m distill export`` does the same for
+students, with measured variants.  Segment ids, where the model has them, are
 worked out inside the graph, so that every exported graph takes the same two
 inputs.  The graph is compared with its source before it is kept.  Needs the
 ``train`` extra; what it writes needs neither torch nor transformers.
@@ -28,6 +29,7 @@ from indexing.encoders.manifest import MODEL, TOKENIZER, sha256_of, weights_sha2
 from indexing.encoders.runtime import open_runtime
 from indexing.errors import EncoderError, MissingDependencyError, WinnowError
 from retrieval.exported_manifest import RerankerManifest
+from retrieval.first_token import shorten_last_layer
 from retrieval.rerank import MANIFEST, one_label, refuse_unsafe
 
 logger = logging.getLogger(__name__)
@@ -48,19 +50,16 @@ def export(source: Path, out: Path, *, name: str | None = None, max_tokens: int 
     refuse_unsafe(source)
     if out.exists() and any(out.iterdir()):
         raise EncoderError(f"{out} is not empty; name a new folder")
-    model, tokenizer = _open(source)
+    model, tokenizer = open_cross_encoder(source)
     longest = min(max_tokens, int(tokenizer.model_max_length))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as scratch:
         folder = Path(scratch) / "model"
         folder.mkdir()
-        traced = _traceable(model, tokenizer.sep_token_id)
-        _write_graph(traced, folder / MODEL)
-        backend = tokenizer.backend_tokenizer
-        backend.no_truncation()
-        backend.no_padding()
-        (folder / TOKENIZER).write_text(backend.to_str(), encoding="utf-8")
-        _compare(traced, folder / MODEL, tokenizer, longest)
+        traced = traceable(model, tokenizer.sep_token_id)
+        write_graph(traced, folder / MODEL)
+        write_tokenizer(tokenizer, folder / TOKENIZER)
+        compare(traced, folder / MODEL, tokenizer, longest)
         manifest = RerankerManifest(
             name=name or source.resolve().name,
             max_tokens=longest,
@@ -75,7 +74,23 @@ def export(source: Path, out: Path, *, name: str | None = None, max_tokens: int 
     return manifest
 
 
-def _open(source: Path) -> tuple[Any, Any]:
+def write_tokenizer(tokenizer: Any, path: Path) -> None:
+    """Write a fast tokenizer's file, without truncation and padding."""
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    path.write_text(backend.to_str(), encoding="utf-8")
+
+
+def open_cross_encoder(source: Path) -> tuple[Any, Any]:
+    """Return ``(model, tokenizer)`` of a sequence classifier with one label, in fp32 for tracing.
+
+    Raises:
+        EncoderError: the folder does not load, or has no fast tokenizer.
+        MissingDependencyError: the ``train`` extra is not installed.
+    """
     try:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -99,10 +114,11 @@ def _open(source: Path) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _traceable(model: Any, separator: int) -> Any:
+def traceable(model: Any, separator: int) -> Any:
     """The model as ids and mask to logits; the second segment begins behind the first separator."""
     import torch
 
+    shorten_last_layer(model)
     has_segments = getattr(model.config, "type_vocab_size", 1) > 1
 
     class Scorer(torch.nn.Module):
@@ -121,7 +137,11 @@ def _traceable(model: Any, separator: int) -> Any:
     return Scorer().eval()
 
 
-def _write_graph(scorer: Any, path: Path) -> None:
+def write_graph(module: Any, path: Path, *, output: str = "logits", tokens_axis: bool = False) -> None:
+    """Trace ``module`` (ids and mask to one output) into an ONNX file.
+
+    ``tokens_axis``: the output has a row per token, not one per text.
+    """
     import torch
 
     ids = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12], [5, 6, 7, 8, 9, 1, 1, 1]])
@@ -131,23 +151,35 @@ def _write_graph(scorer: Any, path: Path) -> None:
         # The TorchScript exporter is deprecated and its tracer wary; the comparison decides.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            scorer,
+            module,
             (ids, mask),
             str(path),
             input_names=["input_ids", "attention_mask"],
-            output_names=["logits"],
-            dynamic_axes={"input_ids": dynamic, "attention_mask": dynamic, "logits": {0: "batch"}},
+            output_names=[output],
+            dynamic_axes={
+                "input_ids": dynamic,
+                "attention_mask": dynamic,
+                output: dynamic if tokens_axis else {0: "batch"},
+            },
             opset_version=_OPSET,
             dynamo=False,
         )
 
 
-def _compare(scorer: Any, graph: Path, tokenizer: Any, longest: int) -> None:
-    """Refuse a graph whose logits differ from its source's, over shapes with padding."""
+def compare(module: Any, graph: Path, tokenizer: Any, longest: int, tolerance: float = TOLERANCE) -> float:
+    """Return the largest difference between a graph and its source, over shapes with padding.
+
+    Relative to the outputs' own spread, at least 1; what stands at padded
+    places does not count.
+
+    Raises:
+        EncoderError: it is greater than ``tolerance``.
+    """
     import torch
 
     runtime = open_runtime(graph, runtime="auto", precision="fp32", threads=0)
     generator = np.random.default_rng(17)
+    worst = 0.0
     for batch, length in _SHAPES:
         length = min(length, longest)
         ids = generator.integers(0, len(tokenizer), (batch, length), dtype=np.int64)
@@ -157,11 +189,16 @@ def _compare(scorer: Any, graph: Path, tokenizer: Any, longest: int) -> None:
         mask = (np.arange(length) < lengths[:, None]).astype(np.int64)
         ids[mask == 0] = tokenizer.pad_token_id or 0
         with torch.no_grad():
-            wanted = scorer(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
-        worst = float(np.abs(runtime.run(ids, mask).reshape(batch) - wanted).max())
-        logger.info("batch %d, %d tokens: logits differ by at most %.2e", batch, length, worst)
-        if not worst <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
-            raise EncoderError(f"the exported graph's logits differ from the source's by {worst:.2e}")
+            wanted = module(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+        got = runtime.run(ids, mask).reshape(wanted.shape)
+        if wanted.ndim == 3:
+            wanted, got = wanted[mask > 0], got[mask > 0]
+        difference = float(np.abs(got - wanted).max()) / max(1.0, float(np.abs(wanted).max()))
+        logger.info("batch %d, %d tokens: outputs differ by at most %.2e", batch, length, difference)
+        worst = max(worst, difference)
+    if not worst <= tolerance:
+        raise EncoderError(f"the exported graph's outputs differ from the source's by {worst:.2e}")
+    return worst
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

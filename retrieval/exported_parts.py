@@ -36,7 +36,14 @@ def open_tokenizer(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def open_graph(folder: Path, manifest: RerankerManifest, settings: RerankSettings) -> Runtime:
+# Batches computed side by side: threads that share one batch wait for each other
+# after every layer.  Beyond four, one query's candidates make batches too small.
+MOST_STREAMS = 4
+
+
+def open_graph(
+    folder: Path, manifest: RerankerManifest, settings: RerankSettings, *, streams: int = 1
+) -> Runtime:
     """Return the graph on the engine that the settings name.
 
     Where they leave it open ("auto"), it is the fastest variant that passed
@@ -55,11 +62,21 @@ def open_graph(folder: Path, manifest: RerankerManifest, settings: RerankSetting
                 continue
             try:
                 return open_runtime(
-                    graph, runtime=variant.runtime, precision=variant.precision, threads=settings.threads
+                    graph,
+                    runtime=variant.runtime,
+                    precision=variant.precision,
+                    threads=settings.threads,
+                    streams=streams,
                 )
             except EncoderError as error:
                 log.info("%s does not run here as %s: %s", manifest.name, variant.precision, error)
-        return open_runtime(graph, runtime=settings.runtime, precision="fp32", threads=settings.threads)
+        return open_runtime(
+            graph, runtime=settings.runtime, precision="fp32", threads=settings.threads, streams=streams
+        )
     return open_runtime(
-        graph, runtime=settings.runtime, precision=settings.precision, threads=settings.threads
+        graph,
+        runtime=settings.runtime,
+        precision=settings.precision,
+        threads=settings.threads,
+        streams=streams,
     )

@@ -6,19 +6,17 @@ export`` writes it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from indexing.encoders.manifest import TOKENIZER
 from indexing.errors import EncoderError
 from indexing.settings import RerankSettings
 from retrieval.exported_manifest import RerankerManifest, read_reranker_manifest
-from retrieval.exported_parts import open_graph, open_tokenizer
-from retrieval.packing import batches
-from retrieval.rerank import QUERY_SHARE, Reranker, RerankScores, checked_scores
+from retrieval.exported_parts import MOST_STREAMS, open_graph, open_tokenizer
+from retrieval.packing import PairScorer
+from retrieval.pairs import PairTokenizer
+from retrieval.rerank import Reranker, RerankScores, checked_scores
 
 
 def open_exported(folder: Path, settings: RerankSettings) -> Reranker:
@@ -39,8 +37,8 @@ def open_exported(folder: Path, settings: RerankSettings) -> Reranker:
 class ExportedReranker:
     """An exported cross-encoder behind the ``Reranker`` protocol.
 
-    Pairs are packed by length into batches of ``batch_size`` times the token
-    limit at most, padding included.
+    A query is tokenised once for all its texts, pairs are packed by length
+    (see :mod:`retrieval.packing`), and several threads may call at a time.
     """
 
     kind = "cross-encoder"
@@ -52,13 +50,15 @@ class ExportedReranker:
         if manifest.kind != self.kind:
             raise EncoderError(f"{folder} holds a {manifest.kind} model, not a {self.kind}")
         self.scripts = None if manifest.scripts is None else frozenset(manifest.scripts)
-        self._tokenizer = open_tokenizer(folder / TOKENIZER)
-        self._max_tokens = min(settings.max_tokens, manifest.max_tokens)
-        self._tokenizer.enable_truncation(self._max_tokens, strategy="only_second")
-        self._runtime = open_graph(folder, manifest, settings)
-        self._budget = settings.batch_size * self._max_tokens
+        max_tokens = min(settings.max_tokens, manifest.max_tokens)
+        self._runtime = open_graph(folder, manifest, settings, streams=MOST_STREAMS)
+        self._scorer = PairScorer(
+            self._runtime,
+            PairTokenizer(open_tokenizer(folder / TOKENIZER), max_tokens),
+            budget=settings.batch_size * max_tokens,
+            longest_input=manifest.max_tokens,
+        )
         self._name = f"{self._runtime.name}:{folder.name}"
-        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -70,27 +70,18 @@ class ExportedReranker:
         return f"{self._runtime.name} {self._runtime.precision}"
 
     def score(self, query: str, texts: Sequence[str]) -> RerankScores:
-        """Return the logits in the order of ``texts``; one call runs at a time.
+        """Return the logits in the order of ``texts``.
 
         Raises:
             EncoderError: the engine failed, or gave a logit that is not finite.
         """
-        if not texts:
-            return RerankScores(np.zeros(0, dtype=np.float32), ())
-        with self._lock:
-            fitted = self._fit(query)
-            pairs = self._tokenizer.encode_batch([(fitted, text) for text in texts])
-            logits = np.empty(len(texts), dtype=np.float32)
-            for rows, ids, mask in batches(pairs, self._budget):
-                logits[rows] = self._runtime.run(ids, mask).reshape(len(rows))
-        truncated = tuple(fitted != query or bool(pair.overflowing) for pair in pairs)
-        return checked_scores(self._name, logits, truncated)
+        return self.score_lists([(query, texts)])[0]
 
-    def _fit(self, query: str) -> str:
-        """Return the query cut to its share of the token budget."""
-        limit = int(self._max_tokens * QUERY_SHARE)
-        # Cut by one call of its own: alone, a text is "first" and must not be truncated.
-        self._tokenizer.no_truncation()
-        offsets = self._tokenizer.encode(query, add_special_tokens=False).offsets
-        self._tokenizer.enable_truncation(self._max_tokens, strategy="only_second")
-        return query if len(offsets) <= limit else query[: offsets[limit - 1][1]]
+    def score_lists(self, lists: Sequence[tuple[str, Sequence[str]]]) -> list[RerankScores]:
+        """Return the scores of many ``(query, texts)``; their pairs share batches.
+
+        Raises:
+            EncoderError: as :meth:`score`.
+        """
+        scored = self._scorer.score_lists(lists)
+        return [checked_scores(self._name, one.logits, one.truncated) for one in scored]

@@ -16,12 +16,13 @@ from serving.limits import BodyLimitMiddleware
 from serving.metrics import Metrics
 from serving.middleware import RequestMiddleware
 from serving.paths import DocumentPathMiddleware
-from serving.routes import documents, jobs, ops, pages, search
+from serving.routes import conversations, documents, jobs, ops, pages, query, search
 from serving.schemas import NewDocuments
 from serving.state import Service, open_service
 
 # Routes that read a long body themselves, against limits and a clock of their own.
 _UPLOADS = frozenset({("POST", "/v1/documents")})
+_WRITTEN = (("POST", "/v1/query"), ("POST", "/v1/chat/completions"))
 _KB = 1000
 
 
@@ -56,7 +57,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     )
     _add_layers(app, settings, metrics)
     install_error_handlers(app)
-    for subject in (search, documents, jobs, ops, pages):
+    for subject in (search, query, conversations, documents, jobs, ops, pages):
         app.include_router(subject.router)
     pages.mount_files(app)
     _describe(app)
@@ -68,9 +69,20 @@ def _add_layers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     limits = settings.serving
     app.add_middleware(DocumentPathMiddleware)
     app.add_middleware(BodyLimitMiddleware, max_bytes=int(limits.max_query_kb * _KB), streaming=_UPLOADS)
-    app.add_middleware(CancellationMiddleware, deadline_s=limits.deadline_s, unlimited=_UPLOADS)
+    app.add_middleware(CancellationMiddleware, deadline_s=limits.deadline_s, others=_deadlines(settings))
     app.add_middleware(GuardMiddleware, bound_host=limits.host, allowed_hosts=limits.allowed_hosts)
     app.add_middleware(RequestMiddleware, metrics=metrics)
+
+
+def _deadlines(settings: Settings) -> dict[tuple[str, str], float | None]:
+    """Return the routes with a clock of their own: uploads, and answers that a model writes."""
+    deadlines: dict[tuple[str, str], float | None] = dict.fromkeys(_UPLOADS)
+    if settings.generation.url is not None:
+        # Every step has its own limit; this one only has to be longer than all of them.
+        expanding = 3 * settings.expansion.timeout_s
+        whole = settings.serving.deadline_s + expanding + settings.generation.timeout_s
+        deadlines.update(dict.fromkeys(_WRITTEN, whole))
+    return deadlines
 
 
 def _describe(app: FastAPI) -> None:

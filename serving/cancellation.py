@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,13 +33,16 @@ class CancellationMiddleware:
     ``receive`` is read ahead of the app by at most two messages: far enough to
     see a disconnect while the app computes, not so far that an upload piles up
     in memory.  The deadline covers the time to the first byte of the answer;
-    uploads, named in ``unlimited`` as (method, path), have their own clock.
+    routes in ``others``, by (method, path), have one of their own, or None:
+    uploads watch their own clock.
     """
 
-    def __init__(self, app: ASGIApp, deadline_s: float, unlimited: frozenset[tuple[str, str]]) -> None:
+    def __init__(
+        self, app: ASGIApp, deadline_s: float, others: Mapping[tuple[str, str], float | None]
+    ) -> None:
         self._app = app
         self._deadline_s = deadline_s
-        self._unlimited = unlimited
+        self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,12 +57,12 @@ class CancellationMiddleware:
                 answer.finished = True
             await send(message)
 
-        limited = (scope["method"], scope["path"]) not in self._unlimited
+        limit_s = self._others.get((scope["method"], scope["path"]), self._deadline_s)
         # The app is a coroutine by the ASGI contract, which types it as an awaitable.
         work = asyncio.ensure_future(self._app(scope, ahead.get, send_and_mark))
         watch = asyncio.create_task(_watch(receive, ahead))
         try:
-            ending = await _first_of(work, watch, answer, self._deadline_s if limited else None)
+            ending = await _first_of(work, watch, answer, limit_s)
         finally:
             await _stop(work, watch)
         if ending == "done":
@@ -67,7 +71,7 @@ class CancellationMiddleware:
             logger.info("client_left id=%s", request_id())
         elif not answer.started:
             note("late", 1)
-            error = DeadlineError(f"no answer within {self._deadline_s:g} s")
+            error = DeadlineError(f"no answer within {limit_s:g} s")
             await error_response(error)(scope, receive, send)
 
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from indexing.catalog.records import DocumentRecord, JobRecord
 from indexing.records import DEFAULT_TENANT
-from retrieval.records import Answer, Receipt, SearchRequest, SearchResponse, SearchResult
+from retrieval.records import Answer, Citation, Receipt, SearchRequest, SearchResponse, SearchResult, Stage
+from serving.answering.records import Written
 from serving.schemas import (
     CitationReply,
     DocumentReply,
+    FlawReply,
     JobError,
     JobReply,
     QueryReply,
@@ -20,6 +22,7 @@ from serving.schemas import (
     SearchBody,
     SearchReply,
     StageReply,
+    UsageReply,
 )
 
 
@@ -66,12 +69,15 @@ def result_reply(result: SearchResult) -> ResultReply:
 
 
 def receipt_reply(receipt: Receipt) -> ReceiptReply:
-    """Return the receipt; a stage's details stand beside its name and time."""
-    stages = [
-        StageReply.model_validate({**stage.details, "name": stage.name, "ms": round(stage.ms, 3)})
-        for stage in receipt.stages
-    ]
-    return ReceiptReply(stages=stages, degraded=list(receipt.degraded))
+    """Return the receipt."""
+    return ReceiptReply(
+        stages=[stage_reply(stage) for stage in receipt.stages], degraded=list(receipt.degraded)
+    )
+
+
+def stage_reply(stage: Stage) -> StageReply:
+    """Return one step; its details stand beside its name and time."""
+    return StageReply.model_validate({**stage.details, "name": stage.name, "ms": round(stage.ms, 3)})
 
 
 def search_reply(response: SearchResponse) -> SearchReply:
@@ -82,30 +88,57 @@ def search_reply(response: SearchResponse) -> SearchReply:
     )
 
 
+def citation_reply(citation: Citation) -> CitationReply:
+    """Return one citation as JSON has it."""
+    return CitationReply(
+        label=citation.label,
+        doc_id=citation.doc_id,
+        source=citation.source,
+        page=citation.page,
+        start=citation.start,
+        end=citation.end,
+        quote=citation.quote,
+    )
+
+
 def citation_replies(answer: Answer) -> list[CitationReply]:
     """Return an answer's citations in the order of their labels."""
+    return [citation_reply(citation) for citation in answer.citations]
+
+
+def flaw_replies(written: Written) -> list[FlawReply]:
+    """Return what does not hold in a written answer."""
     return [
-        CitationReply(
-            label=citation.label,
-            doc_id=citation.doc_id,
-            source=citation.source,
-            page=citation.page,
-            start=citation.start,
-            end=citation.end,
-            quote=citation.quote,
-        )
-        for citation in answer.citations
+        FlawReply(kind=flaw.kind, start=flaw.start, end=flaw.end, text=flaw.text) for flaw in written.flaws
     ]
 
 
-def query_reply(response: SearchResponse, answer: Answer, receipt: ReceiptReply) -> QueryReply:
+def usage_reply(written: Written) -> UsageReply | None:
+    """Return what the model's calls took, None where none was asked or it does not say."""
+    usage = written.usage
+    if usage is None:
+        return None
+    return UsageReply(
+        model=written.model,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+        first_token_ms=None if usage.first_token_ms is None else round(usage.first_token_ms, 1),
+        tokens_per_s=None if usage.tokens_per_s is None else round(usage.tokens_per_s, 2),
+    )
+
+
+def query_reply(written: Written, conversation_id: str | None = None) -> QueryReply:
     """Return an answer with the results it was drawn from."""
     return QueryReply(
-        answer=answer.text,
-        citations=citation_replies(answer),
-        results=[result_reply(result) for result in response.results],
-        receipt=receipt,
-        kind=answer.kind,
+        answer=written.answer.text,
+        citations=citation_replies(written.answer),
+        results=[result_reply(result) for result in written.results],
+        receipt=receipt_reply(written.receipt),
+        kind=written.answer.kind,
+        flaws=flaw_replies(written),
+        usage=usage_reply(written),
+        conversation_id=conversation_id,
     )
 
 

@@ -86,6 +86,25 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.answers = Counter(
+            "winnow_answers", "Questions answered, by how", ["kind"], registry=self.registry
+        )
+        self.generation_failures = Counter(
+            "winnow_generation_failures",
+            "Answers quoted because the language model failed",
+            registry=self.registry,
+        )
+        self.prompt_tokens = Counter("winnow_prompt_tokens", "Tokens sent", registry=self.registry)
+        self.cached_tokens = Counter(
+            "winnow_cached_prompt_tokens", "Of these, served by the prefix cache", registry=self.registry
+        )
+        self.completion_tokens = Counter("winnow_completion_tokens", "Tokens written", registry=self.registry)
+        self.first_token = Histogram(
+            "winnow_first_token_seconds",
+            "Seconds to an answer's first token",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.ingest_restarts = Counter(
             "winnow_ingest_restarts", "Times the ingest process ended early", registry=self.registry
         )

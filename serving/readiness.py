@@ -44,7 +44,11 @@ class Readiness:
         collection: Collection,
         embed: Embed,
         reranker: Callable[[], Awaitable[str]] | None = None,
+        generation: Callable[[], Awaitable[str]] | None = None,
+        optional: frozenset[str] = frozenset(),
     ) -> None:
+        """``optional`` names the parts without which the service still answers."""
+        self._optional = optional
         self._checks: dict[str, Callable[[], Awaitable[str]]] = {
             "catalogue": lambda: _check_catalog(catalog),
             "collection": lambda: _check_collection(collection),
@@ -52,18 +56,26 @@ class Readiness:
         }
         if reranker is not None:
             self._checks["reranker"] = reranker
+        if generation is not None:
+            self._checks["generation"] = generation
         self._lock = asyncio.Lock()
         self._last: ReadyReply | None = None
         self._last_at = 0.0
 
     async def check(self) -> ReadyReply:
-        """Return every check with what it found; ``ready`` when all are ok."""
+        """Return every check with what it found; ``ready`` when all that are required are ok."""
         async with self._lock:
             if self._last is None or time.monotonic() - self._last_at > _FRESH_S:
-                found = await asyncio.gather(*(self._one(name) for name in self._checks))
-                self._last = ReadyReply(ready=all(check.ok for check in found), checks=list(found))
+                found = await asyncio.gather(*(self._required(name) for name in self._checks))
+                self._last = ReadyReply(
+                    ready=all(check.ok or not check.required for check in found), checks=list(found)
+                )
                 self._last_at = time.monotonic()
             return self._last
+
+    async def _required(self, name: str) -> CheckReply:
+        found = await self._one(name)
+        return found.model_copy(update={"required": False}) if name in self._optional else found
 
     async def _one(self, name: str) -> CheckReply:
         try:

@@ -135,7 +135,7 @@ class LiveReranker:
         return f"{line}; {self._trouble}" if self._trouble else line
 
     async def _watch(self) -> None:
-        refused: Path | None = None
+        refused: set[Path | None] = set()  # the last one that was not taken
         while True:
             await asyncio.sleep(self._settings.rerank.watch_s)
             try:
@@ -144,9 +144,9 @@ class LiveReranker:
                 self._refuse(str(error))
                 continue
             if wanted == self._folder:
-                self._trouble, refused = "", None
-            elif wanted != refused:
-                refused = None if await self._change(wanted) else wanted
+                self._trouble, refused = "", set()
+            elif wanted not in refused:
+                refused = set() if await self._change(wanted) else {wanted}
 
     async def _change(self, wanted: Path | None) -> bool:
         """Take the model in ``wanted``; keep the old one, and say so, when it does not load or pass."""

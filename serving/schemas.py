@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from indexing.records import Mode, Scalar
+from retrieval.generation.protocol import ResponseMode
 
 Fusion = Literal["rrf", "dbsf", "weighted"]
 Offset = Annotated[int, Field(ge=0, description="in characters (Unicode code points) of the extracted text")]
@@ -55,10 +56,20 @@ class SearchBody(Request):
 
 
 class QueryBody(SearchBody):
-    """A question; the answer quotes the best sentences and cites them."""
+    """A question; a model writes the answer where one is configured, else sentences are quoted."""
 
     stream: bool = Field(False, description="answer as server-sent events")
-    max_sentences: int | None = Field(None, ge=1, le=20, description="longest answer, in sentences")
+    max_sentences: int | None = Field(None, ge=1, le=20, description="longest quoted answer, in sentences")
+    generate: bool | None = Field(None, description="false quotes sentences even where a model is configured")
+    conversation_id: str | None = Field(None, description="go on with this conversation, and keep the turn")
+    response_mode: ResponseMode | None = Field(None, description="one prompt, refining, or a tree of answers")
+    max_tokens: int | None = Field(None, ge=1, le=8192, description="longest written answer")
+    temperature: float | None = Field(None, ge=0, le=2)
+    classify: bool | None = Field(None, description="let the model answer directly or ask back")
+    rewrite: bool | None = Field(None, description="make a follow-up question stand alone")
+    hyde: bool | None = Field(None, description="search for a hypothetical passage too")
+    multi_query: int | None = Field(None, ge=0, le=5, description="paraphrases searched for too")
+    decompose: bool | None = Field(None, description="search for the parts of the question too")
 
     model_config = ConfigDict(
         extra="forbid",
@@ -140,14 +151,78 @@ class CitationReply(Reply):
     quote: str
 
 
+class FlawReply(Reply):
+    """Something in a written answer that does not hold."""
+
+    kind: Literal["unknown label", "quote not found", "no label", "not supported"]
+    start: Offset
+    end: Offset
+    text: str
+
+
+class UsageReply(Reply):
+    """What an answer took, by the model server's counts; null where it does not say."""
+
+    model: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None
+    first_token_ms: float | None
+    tokens_per_s: float | None
+
+
 class QueryReply(Reply):
     answer: str
     citations: list[CitationReply]
     results: list[ResultReply]
     receipt: ReceiptReply
     kind: Literal["extractive", "none", "generated"] = Field(
-        description="extractive: sentences quoted verbatim; none: nothing was found"
+        description="extractive: sentences quoted verbatim; none: not in the documents; generated: written"
     )
+    flaws: list[FlawReply] = Field(
+        default_factory=list, description="what does not hold in a written answer, by place in its text"
+    )
+    usage: UsageReply | None = Field(None, description="the model's own counts; null where none was asked")
+    conversation_id: str | None = None
+
+
+class ConversationReply(Reply):
+    id: str
+    title: str
+    created_at: str
+    updated_at: str
+    turns: int
+
+
+class ConversationsReply(Reply):
+    """Conversations, the latest used first."""
+
+    conversations: list[ConversationReply]
+
+
+class TurnReply(Reply):
+    question: str
+    answer: str
+    kind: Literal["extractive", "none", "generated"]
+    model: str | None
+    citations: list[CitationReply]
+    created_at: str
+
+
+class TurnsReply(Reply):
+    """One conversation's turns, oldest first."""
+
+    id: str
+    turns: list[TurnReply]
+
+
+class NewConversation(Request):
+    title: str = Field("", max_length=200)
+
+
+class DeletedConversation(Reply):
+    id: str
+    deleted: bool
 
 
 class NewDocument(Request):
@@ -303,9 +378,12 @@ class HealthReply(Reply):
 
 
 class CheckReply(Reply):
+    """One part; the service can answer without one that is not ``required``."""
+
     name: str
     ok: bool
     detail: str
+    required: bool = True
 
 
 class ReadyReply(Reply):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from indexing.catalog import Catalog
 from indexing.collection.protocol import Collection
 from indexing.encoders.protocols import EncoderPair
 from indexing.errors import CollectionError, CollectionUnavailableError, DamagedShardError, SettingsError
-from indexing.records import Embedding
 from indexing.settings import Settings
+from retrieval.generation.protocol import Generator
 from retrieval.records import SearchRequest, SearchResponse
-from serving.batching import BatchWorker
+from serving.answering.writer import AnswerWriter
+from serving.conversations import Conversations
 from serving.deletion import Deleter
+from serving.encoding import EncodeWorker
 from serving.jobs import JobRunner, ingest_command
 from serving.looplag import LoopLag
 from serving.metrics import Metrics
@@ -24,6 +26,7 @@ from serving.query_log import QueryLog
 from serving.readiness import Readiness
 from serving.reranking import LiveReranker
 from serving.schemas import EncodersReply
+from serving.searching import recorded_search
 from serving.threads import in_thread
 from serving.uploads import remove_abandoned
 
@@ -53,9 +56,20 @@ class Service:
     deleter: Deleter
     readiness: Readiness
     metrics: Metrics
+    conversations: Conversations
     reranker: LiveReranker | None = None
     parts: list[Closable] = field(default_factory=list)
     query_log: QueryLog | None = None
+    generator: Generator | None = None
+    writer: AnswerWriter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.writer = AnswerWriter(
+            partial(recorded_search, self),
+            self.generator,
+            self.settings.generation,
+            self.settings.expansion,
+        )
 
     @property
     def reranker_name(self) -> str | None:
@@ -70,6 +84,7 @@ class Service:
             except Exception:
                 # The others still have to be closed.
                 logger.exception("close_failed part=%s", type(part).__name__)
+        await in_thread(self.conversations.close)
         await in_thread(self.catalog.close)
 
 
@@ -106,8 +121,8 @@ async def _open_parts(
     reranker = LiveReranker(settings, metrics)
     collection, encoders = await _open_all(settings, catalog, reranker)
     parts.append(collection)
-    embed = _encode_worker(settings, encoders, metrics)
-    parts.append(_Worker(embed, settings.serving.shutdown_grace_s))
+    worker = EncodeWorker(encoders, settings.serving, metrics)
+    parts.append(worker)
     reranker.start()
     parts.append(reranker)
     jobs = JobRunner(ingest_command(settings.home), lambda: in_thread(catalog.unfinished_jobs), metrics)
@@ -118,32 +133,58 @@ async def _open_parts(
     if query_log is not None:
         parts.append(query_log)
     await in_thread(remove_abandoned, settings.home)
+    generator = _open_generator(settings)
+    if generator is not None:
+        parts.append(_Generation(generator))
+    conversations = await in_thread(Conversations, settings.home, days=settings.generation.conversation_days)
     jobs.start()
     return Service(
         settings=settings,
         catalog=catalog,
         collection=collection,
-        searcher=_searcher(settings, catalog, collection, encoders, embed.submit, reranker),
+        searcher=_searcher(settings, catalog, collection, encoders, worker, reranker),
         encoders=_describe(encoders),
         jobs=jobs,
         deleter=Deleter(settings),
-        readiness=Readiness(catalog, collection, embed.submit, reranker.check if reranker.possible else None),
+        readiness=Readiness(
+            catalog,
+            collection,
+            worker.query,
+            reranker.check if reranker.possible else None,
+            None if generator is None else generator.check,
+            _optional(settings),
+        ),
         metrics=metrics,
+        conversations=conversations,
+        generator=generator,
         reranker=reranker,
         parts=parts,
         query_log=query_log,
     )
 
 
-class _Worker:
-    """A batch worker with its grace, so that it closes like every other part."""
+def _open_generator(settings: Settings) -> Generator | None:
+    if settings.generation.url is None:
+        return None
+    # The HTTP client takes longer to import than everything else here.
+    from retrieval.generation.client import open_generator
 
-    def __init__(self, worker: BatchWorker[str, Embedding], grace_s: float) -> None:
-        self._worker = worker
-        self._grace_s = grace_s
+    return open_generator(settings.generation, settings.home)
+
+
+def _optional(settings: Settings) -> frozenset[str]:
+    """Without the language model sentences are quoted, unless that is ruled out."""
+    return frozenset({"generation"} if settings.generation.fallback == "extractive" else ())
+
+
+class _Generation:
+    """The language model's client as a part that closes."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
 
     async def close(self) -> None:
-        await self._worker.close(self._grace_s)
+        await self._generator.aclose()
 
 
 # The heavy rooms are imported where they are used: `import serving.state` is cheap.
@@ -226,7 +267,7 @@ def _searcher(
     catalog: Catalog,
     collection: Collection,
     encoders: EncoderPair,
-    embed: Callable[[str], Awaitable[Embedding]],
+    worker: EncodeWorker,
     reranker: LiveReranker,
 ) -> SearchFunction:
     from retrieval.search import Searcher
@@ -234,29 +275,15 @@ def _searcher(
     return Searcher(
         collection,
         catalog,
-        embed,
+        worker.query,
         retrieval=settings.retrieval,
         reranking=settings.rerank,
         coverage=encoders.coverage,
         min_coverage=settings.encoders.min_coverage,
         rerank=reranker.score if reranker.possible else None,
         has_reranker=reranker.available,
+        embed_document=worker.document,
     )
-
-
-def _encode_worker(
-    settings: Settings, encoders: EncoderPair, metrics: Metrics
-) -> BatchWorker[str, Embedding]:
-    worker = BatchWorker[str, Embedding](
-        "encode",
-        encoders.embed_queries,
-        max_batch=settings.serving.batch_size,
-        max_waiting=settings.serving.queue_size,
-        observe=metrics.observe_batch("encode"),
-    )
-    metrics.watch_queue("encode", lambda: worker.waiting)
-    worker.start()
-    return worker
 
 
 def _describe(encoders: EncoderPair) -> EncodersReply:

@@ -67,9 +67,14 @@ def promote(
     name: Annotated[str, typer.Argument(help="A name that list shows.")],
     gate: Annotated[
         list[Path] | None,
-        typer.Option("--gate", help="Labelled lists the model must not be worse on; repeatable."),
+        typer.Option(
+            "--gate", help="Labelled lists it must not be worse on, like the training data; repeatable."
+        ),
     ] = None,
-    layout: Annotated[str, typer.Option(help="Of --gate: labels, graded, listwise, pointwise.")] = "labels",
+    gate_out: Annotated[
+        list[Path] | None, typer.Option("--gate-out", help="The same, unlike the training data; repeatable.")
+    ] = None,
+    layout: Annotated[str, typer.Option(help="Of the gate: labels, graded, listwise, pointwise.")] = "labels",
     force: Annotated[
         bool, typer.Option("--force", help="Promote a worse model all the same; recorded.")
     ] = False,
@@ -77,9 +82,11 @@ def promote(
 ) -> None:
     """Put a model into service; with --gate, only when it is not worse than the one in service."""
     registry, settings = _open(home)
+    from distill.promotion import GateData
     from distill.promotion import promote as run
 
-    change = run(registry, settings, name, gate=tuple(gate or ()), layout=layout, force=force)
+    data = GateData(gate or (), gate_out or (), layout)
+    change = run(registry, settings.rerank, name, data=data, force=force)
     typer.echo(f"{change.model} is in service" + (" (forced)" if change.forced else ""))
 
 

@@ -60,7 +60,8 @@ def look(model: SentenceTransformer, sets: Sequence[RetrievalSet]) -> Look:
             vectors = Vectors(encoder, one)
         except VectorError as error:
             raise TrainingError(
-                f"the encoder's vectors are not usable: {error}; lower schedule.learning_rate, or train in fp32"
+                f"the encoder's vectors are not usable: {error}; "
+                "lower schedule.learning_rate, or train in fp32"
             ) from error
         scores[one.name] = vectors.report(measures=MEASURES).per_query
         spreads.append(vectors.spread)

@@ -85,7 +85,10 @@ class Guide:
     def of(cls, encoder: Encoder, texts: Texts, *, margin: float) -> Guide:
         """Return the guide after encoding every text of ``texts`` with ``encoder``."""
         return cls(
-            texts, encoder.encode_queries(texts.queries), encoder.encode_documents(texts.documents), margin=margin
+            texts,
+            encoder.encode_queries(texts.queries),
+            encoder.encode_documents(texts.documents),
+            margin=margin,
         )
 
     def bound(self, query: int, positive: int) -> float:

@@ -69,7 +69,9 @@ class LengthBatches(DefaultBatchSampler):
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
         columns = [list(dataset[name]) for name in dataset.column_names if name not in _NOT_TEXT]
         self._lengths = [max(map(len, texts)) for texts in zip(*columns, strict=True)]
-        self._keys = [frozenset(texts) if self.distinct else frozenset() for texts in zip(*columns, strict=True)]
+        self._keys = [
+            frozenset(texts) if self.distinct else frozenset() for texts in zip(*columns, strict=True)
+        ]
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])

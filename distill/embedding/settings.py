@@ -44,6 +44,7 @@ class ScheduleSettings(Section):
     gradient_checkpointing: bool = False
     eval_steps: int = Field(50, ge=1, description="optimiser steps between looks at dev, and checkpoints")
     patience: int = Field(4, ge=1, description="looks at dev without a better NDCG@10 before it stops")
+    threads: int = Field(0, ge=0, description="of torch on a CPU; 0: its own choice")
 
 
 class NegativeSettings(Section):

@@ -15,10 +15,11 @@ from distill.embedding.search import NDCG
 from distill.embedding.sets import RetrievalSet
 from distill.embedding.settings import EmbedSettings
 from distill.errors import TrainingError
+from distill.training.run import newest_checkpoint
 from indexing.encoders.sentence_transformer import prefixes_of
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset, DatasetDict  # type: ignore[import-untyped]
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
 log = logging.getLogger(__name__)
@@ -82,14 +83,14 @@ def train(
         TrainingError: the loss or a vector is not finite; no checkpoint was reached.
         CollapseError: the passages' vectors draw together.
     """
-    from sentence_transformers import SentenceTransformerTrainer
-    from transformers import EarlyStoppingCallback
-    from transformers.trainer_utils import get_last_checkpoint
+    from transformers import EarlyStoppingCallback, PrinterCallback
 
     from distill.embedding.losses import build_loss, in_fp32
 
+    if settings.schedule.gradient_checkpointing:
+        model.transformers_model.gradient_checkpointing_enable({"use_reentrant": False})
     hook = in_fp32(model)
-    trainer = SentenceTransformerTrainer(
+    trainer = _trainer_class()(
         model=model,
         args=_arguments(model, settings, folder),
         train_dataset=examples.dataset(),
@@ -97,8 +98,10 @@ def train(
         evaluator=_evaluator(dev, base, settings),
         callbacks=[EarlyStoppingCallback(settings.schedule.patience), _finite_loss()],
     )
+    trainer.remove_callback(PrinterCallback)  # it prints every log line to stdout
+    checkpoint = newest_checkpoint(folder)
     try:
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         hook.remove()
     best = trainer.state.best_model_checkpoint
@@ -121,7 +124,6 @@ def _arguments(
         max_steps=plan.max_steps or -1,
         per_device_train_batch_size=plan.batch_size,
         gradient_accumulation_steps=plan.accumulate,
-        gradient_checkpointing=plan.gradient_checkpointing,
         learning_rate=plan.learning_rate,
         warmup_steps=plan.warmup,
         weight_decay=plan.weight_decay,
@@ -135,7 +137,7 @@ def _arguments(
         save_strategy="steps",
         save_steps=plan.eval_steps,
         save_total_limit=2,
-        load_best_model_at_end=False,  # its failure is only logged; the caller opens the best checkpoint itself
+        load_best_model_at_end=False,  # its failure is only logged; the caller opens the best itself
         metric_for_best_model=_METRIC,
         greater_is_better=True,
         restore_callback_states_from_checkpoint=True,
@@ -164,6 +166,21 @@ def _list_columns(size: int, rows: Sequence[ListRow]) -> dict[str, list[Any]]:
     return columns
 
 
+def _trainer_class() -> Any:
+    from sentence_transformers import SentenceTransformerTrainer
+
+    class Trainer(SentenceTransformerTrainer):
+        """Without the library's model card, which quotes training texts and takes longer than a tiny run."""
+
+        def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+            pass
+
+        def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+            self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+
+    return Trainer
+
+
 def _evaluator(dev: Sequence[RetrievalSet], base: Look, settings: EmbedSettings) -> Any:
     from sentence_transformers.base.evaluation import BaseEvaluator
 
@@ -171,7 +188,11 @@ def _evaluator(dev: Sequence[RetrievalSet], base: Look, settings: EmbedSettings)
         """NDCG@10 on dev; raises on a collapse, so that no hours go into it."""
 
         def __call__(
-            self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
+            self,
+            model: Any,
+            output_path: str | None = None,
+            epoch: float = -1,
+            steps: int = -1,
         ) -> dict[str, float]:
             found = look(model, dev)
             log.info(
@@ -184,7 +205,7 @@ def _evaluator(dev: Sequence[RetrievalSet], base: Look, settings: EmbedSettings)
             refuse_collapsed(found, base, settings.gate.min_spread)
             return {_METRIC.removeprefix("eval_"): found.mean(NDCG), "dev_spread": found.spread}
 
-    return DevEvaluator()
+    return DevEvaluator()  # type: ignore[no-untyped-call]
 
 
 def _finite_loss() -> Any:

@@ -25,6 +25,7 @@ async def check_teacher(teacher: Teacher, bounds: GoldenBounds | None = None) ->
         GoldenGateError: names every failed check with its numbers; the report
             is its ``report``.
         TeacherUnavailableError: the teacher cannot be reached.
+        TeacherRefusedError: its server does not accept the first call.
     """
     bounds = bounds or GoldenBounds()
     seen = await observe(teacher, bounds)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential
 
-from distill.errors import TeacherError, TeacherUnavailableError
+from distill.errors import TeacherError, TeacherRefusedError, TeacherUnavailableError
 from distill.golden.pairs import GOLDEN, TailPair, passages_of, tail_pairs
 from distill.golden.settings import GoldenBounds
 from distill.records import Passage, Query
@@ -53,6 +53,7 @@ async def observe(teacher: Teacher, bounds: GoldenBounds) -> Observations:
 
     Raises:
         TeacherUnavailableError: it cannot be reached, or not in ``attempts`` tries.
+        TeacherRefusedError: it does not accept the first call, such as one with a wrong key.
     """
     limit = asyncio.Semaphore(bounds.concurrency)
     listwise = teacher.card.kind == "listwise"
@@ -64,9 +65,12 @@ async def observe(teacher: Teacher, bounds: GoldenBounds) -> Observations:
             except TeacherUnavailableError:
                 raise
             except TeacherError as error:
+                if isinstance(error, TeacherRefusedError) and not accepted.is_set():
+                    raise
                 return Asked(query, tuple(passages), error=str(error))
             return Asked(query, tuple(passages), answer)
 
+    accepted = asyncio.Event()
     queries = [Query(f"golden-{one.name}", one.query) for one in GOLDEN]
     # The relevant passage stands at every place in turn.
     orders = [_rotated(passages_of(number), number % 4) for number in range(len(GOLDEN))]
@@ -79,6 +83,7 @@ async def observe(teacher: Teacher, bounds: GoldenBounds) -> Observations:
     tails = tail_pairs(bounds.tail_words)
     # A server that is down, or a wrong key, shows with one call.
     head = await ask(queries[0], orders[0])
+    accepted.set()
     rest = await _together(
         [
             *(ask(query, order) for query, order in zip(queries[1:], orders[1:], strict=True)),

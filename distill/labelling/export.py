@@ -46,9 +46,9 @@ def write_labels(
 ) -> tuple[int, int]:
     """Write the ``labels`` layout and return ``(lists, pairs)``; ``.gz`` compresses.
 
-    The first row also carries the teacher's card (:func:`read_cards`); files
-    of several teachers may be joined with ``cat``.  The file appears whole or
-    not at all.
+    The first row also carries the teacher's card (:func:`read_cards`), so files
+    of several teachers may be joined with ``cat``; the card alone is written
+    beside the file (:func:`card_path`).  A file appears whole or not at all.
     """
     written = pairs = 0
 
@@ -73,7 +73,18 @@ def write_labels(
             yield json.dumps(row, ensure_ascii=False)
 
     write_lines(path, rows())
+    card = store.card(teacher).model_dump_json(indent=2)
+    write_lines(card_path(path), iter([card]))
     return written, pairs
+
+
+def card_path(labels: Path) -> Path:
+    """Return where the card of a ``labels`` file stands beside it.
+
+    >>> card_path(Path("x/labels.jsonl.gz")).name
+    'labels.teacher.json'
+    """
+    return labels.with_name(labels.name.partition(".")[0] + ".teacher.json")
 
 
 def read_cards(path: Path) -> dict[str, TeacherCard]:

@@ -12,7 +12,7 @@ from typing import Protocol
 import anyio
 import anyio.to_thread
 
-from distill.errors import TeacherAnswerError, TeacherError
+from distill.errors import LabelStoreError, TeacherAnswerError, TeacherError
 from distill.golden import check_teacher
 from distill.labelling.lock import teacher_lock
 from distill.labelling.patience import patiently
@@ -121,7 +121,7 @@ class _Run:
             logger.warning("golden_skipped teacher=%s", card.id)
             await anyio.to_thread.run_sync(self._store.set_golden, self._key, card.with_golden("skipped"), {})
             return
-        found = await patiently(lambda: check_teacher(self._teacher, settings.golden), settings)
+        found = await check_teacher(self._teacher, settings.golden)  # it is patient itself
         logger.info("golden_passed teacher=%s checks=%d", card.id, len(found.checks))
         await anyio.to_thread.run_sync(
             self._store.set_golden, self._key, card.with_golden("passed"), asdict(found)
@@ -138,9 +138,12 @@ class _Run:
         if self._progress is not None:
             self._progress.started(report.pairs, report.known)
         waiting = iter(left)
-        async with anyio.create_task_group() as group:
-            for _ in range(min(self._settings.concurrency, len(left))):
-                group.start_soon(self._worker, waiting)
+        try:
+            async with anyio.create_task_group() as group:
+                for _ in range(min(self._settings.concurrency, len(left))):
+                    group.start_soon(self._worker, waiting)
+        except* LabelStoreError as several:  # a full disk: nothing more can be kept, so nothing is asked
+            raise several.exceptions[0] from several
         report.unasked = sum(1 for _ in waiting)
         report.seconds = time.monotonic() - began
         return report

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from distill.errors import TrainingError
 from distill.students.bases import base_folder
+from distill.students.packing import pack_for_training
 from distill.students.protocol import Features, Kind
 from distill.students.scoring import score_texts
 from distill.students.settings import StudentSettings
-from indexing.encoders.dense import pack
 from indexing.errors import MissingDependencyError
 from indexing.records import FloatArray
 from retrieval.rerank import QUERY_SHARE, one_label
@@ -71,7 +71,7 @@ class CrossEncoderStudent:
             max_length=self.max_tokens,
             verbose=False,
         )
-        groups = list(pack([len(ids) for ids in encoded["input_ids"]], token_budget))
+        groups = pack_for_training([len(ids) for ids in encoded["input_ids"]], token_budget)
         packs = [
             dict(
                 self._tokenizer.pad(

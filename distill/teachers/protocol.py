@@ -66,7 +66,9 @@ class TeacherAnswer:
     scores: tuple[float, ...]
     scale: Scale
     prompt_tokens: int = 0
-    cached_tokens: int = 0  # of the prompt tokens, those the server took from its prefix cache
+    # Of the prompt tokens, those the server says it took from its prefix cache: a lower bound.  vLLM
+    # counts one prompt of a batch only, and none in /generative_scoring; see prefix_cache for all.
+    cached_tokens: int = 0
     completion_tokens: int = 0
     calls: int = 0  # requests that were answered
     repairs: int = 0  # permutations that had to be mended

@@ -35,7 +35,9 @@ class TeacherSettings(Section):
 
     kind: Method = "generative-scoring"
     url: str = Field(
-        "http://127.0.0.1:8000", description="server root, or its OpenAI base (.../v1); not for precomputed"
+        "http://127.0.0.1:8000",
+        pattern=r"^https?://[^/]",
+        description="server root, or its OpenAI base (.../v1); not for precomputed",
     )
     model: str = Field("", description="name the server knows the model by; for precomputed: the teacher")
     api_key: SecretStr | None = None

@@ -16,7 +16,7 @@ from retrieval.metrics import evaluate
 METRIC = "NDCG@10"
 # The measures take whole grades: scores of 0 to 3 become 0 to 30.  NDCG with
 # linear gains does not change when all gains are multiplied.
-_STEPS = 10
+GRADE_STEPS = 10
 _BEST = 3.0
 
 
@@ -48,7 +48,8 @@ def dev_sets(sources: Sequence[Source], settings: DevSettings) -> list[DevSet]:
     """
     sets = []
     for source in sources:
-        pools = [one for one in _pools(source) if len(set(one.gains)) > 1]
+        human = source.settings.labels == "human"
+        pools = pools_of(by_humans(source.dev) if human else source.dev)
         if settings.passages:
             pools = [_cut(one, settings.passages) for one in pools]
         if settings.queries:
@@ -94,13 +95,14 @@ def score_sets(
     }
 
 
-def _pools(source: Source) -> list[DevList]:
-    if source.settings.labels == "human":
-        return [_pool(one, str(place)) for place, one in enumerate(by_humans(source.dev))]
-    graded = [one for one in source.dev if one.scale != "rank"]
-    ranked = [one for one in source.dev if one.scale == "rank"]
-    lists = [*consensus(graded, method="grade"), *ranked]
-    return [_pool(one, str(place)) for place, one in enumerate(lists)]
+def pools_of(lists: Sequence[LabelledList]) -> list[DevList]:
+    """Return labelled lists as pools with whole gains, 0 to 30; a pool without a difference is left out."""
+    graded = [one for one in lists if one.scale != "rank"]
+    ranked = [one for one in lists if one.scale == "rank"]
+    pools = [
+        _pool(one, str(place)) for place, one in enumerate([*consensus(graded, method="grade"), *ranked])
+    ]
+    return [one for one in pools if len(set(one.gains)) > 1]
 
 
 def _pool(one: LabelledList, place: str) -> DevList:
@@ -113,7 +115,7 @@ def _pool(one: LabelledList, place: str) -> DevList:
         one.query.text,
         tuple(one.passages[row].doc_id for row in rows),
         tuple(one.passages[row].text for row in rows),
-        tuple(max(round(scores[row] * _STEPS), 0) for row in rows),
+        tuple(max(round(scores[row] * GRADE_STEPS), 0) for row in rows),
     )
 
 

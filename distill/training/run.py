@@ -116,11 +116,14 @@ def _open(settings: TrainSettings) -> Student:
     from transformers import set_seed
     from transformers.utils import logging as chatter
 
-    chatter.disable_progress_bar()
-    chatter.set_verbosity_error()  # a fresh head is not worth a table of missing weights
+    chatter.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # A fresh head is not worth a table of missing weights.
+    chatter.set_verbosity_error()  # type: ignore[no-untyped-call]
     set_seed(settings.seed)
     if settings.schedule.deterministic:
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Would write every new tensor twice, against reads of memory that nothing wrote.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return open_student(settings.student)
 
 

@@ -70,8 +70,14 @@ class SourceSettings(Section):
     corpus: Path | None = Field(None, description="pairs: the passages negatives are mined from")
     negatives: int = Field(7, ge=1, le=200, description="pairs: negatives a query")
     skip_top: int = Field(0, ge=0, le=100, description="pairs: best-ranked negatives left out")
+    mine: Literal["bm25", "hybrid"] = Field(
+        "bm25", description="pairs: hybrid adds the shipped encoder's negatives, and the margin"
+    )
     margin: float = Field(
-        0.95, gt=0, le=1, description="pairs: a negative scores at most this share of the positive's BM25"
+        0.95,
+        gt=0,
+        le=1,
+        description="pairs, hybrid: most a negative's cosine may be, as a share of the answer's",
     )
 
 

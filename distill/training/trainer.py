@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from distill.losses import LossSettings, build_hard_loss, build_loss
 from distill.students.protocol import Student
@@ -71,9 +71,10 @@ class ListTrainer(Trainer):
             args=args,
             train_dataset=batches,
             # Only asked whether it is there: evaluate() below has its own data.
-            eval_dataset=list(dev) or None,  # type: ignore[arg-type]
+            eval_dataset=list(dev) or None,
             callbacks=list(callbacks),
         )
+        self.remove_callback(PrinterCallback)  # a library does not print
         # The loss is a mean over the batch: the Trainer divides by the number of batches of a step.
         self.model_accepts_loss_kwargs = False
 

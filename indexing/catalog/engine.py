@@ -31,12 +31,18 @@ def open_engine(url: str | None, home: Path) -> Engine:
             )
         if target.database and target.database != ":memory:":
             Path(target.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(target, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
-        event.listen(engine, "connect", _set_pragmas)
-        event.listen(engine, "begin", _begin)
+        engine = sqlite_engine(target)
         _prepare_schema(engine)
     except (ArgumentError, SQLAlchemyError, OSError) as error:
         raise CatalogError(f"the catalogue does not open: {error}") from error
+    return engine
+
+
+def sqlite_engine(target: URL) -> Engine:
+    """Return an engine on a SQLite file that keeps what it has committed."""
+    engine = create_engine(target, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
+    event.listen(engine, "connect", _set_pragmas)
+    event.listen(engine, "begin", _begin)
     return engine
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ class OnnxRuntime:
     """An ONNX file in an inference session on the CPU."""
 
     name = "onnxruntime"
+    streams = 1
 
     def __init__(self, model: Path, *, precision: Precision, threads: int) -> None:
         try:
@@ -50,3 +52,6 @@ class OnnxRuntime:
                 f"ONNX Runtime failed on a batch of shape {input_ids.shape}: {error}"
             ) from error
         return np.array(result, dtype=np.float32)
+
+    def run_many(self, inputs: Sequence[tuple[IntArray, IntArray]]) -> list[FloatArray]:
+        return [self.run(*one) for one in inputs]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
@@ -39,24 +40,38 @@ class Runtime(Protocol):
         """What the arithmetic runs in, after "auto" is resolved."""
         ...
 
+    @property
+    def streams(self) -> int:
+        """How many batches of one :meth:`run_many` are computed side by side."""
+        ...
+
     def run(self, input_ids: IntArray, attention_mask: IntArray) -> FloatArray:
         """Return the graph's first output, ``(batch, ...)`` float32, in memory of its own."""
         ...
 
+    def run_many(self, inputs: Sequence[tuple[IntArray, IntArray]]) -> list[FloatArray]:
+        """Return :meth:`run` of each ``(input_ids, attention_mask)``, in their order."""
+        ...
 
-def open_runtime(model: Path, *, runtime: RuntimeName, precision: Precision, threads: int) -> Runtime:
+
+def open_runtime(
+    model: Path, *, runtime: RuntimeName, precision: Precision, threads: int, streams: int = 1
+) -> Runtime:
     """Load the ONNX file ``model``; ``threads`` 0 means every core this process may use.
 
     ``runtime="auto"`` takes OpenVINO when it is installed, else ONNX Runtime.
     ``precision="auto"`` takes bf16 when engine and CPU have it, else fp32;
     int8 is never chosen by itself (cosine .98 to fp32) and runs the file that
-    ``python -m indexing.encoders.export --int8`` writes beside the graph.
+    ``python -m indexing.encoders.export --int8`` writes beside the graph; an
+    OpenVINO that is asked for by name rounds the graph's own weights instead.
+    ``streams`` (OpenVINO's): batches that :meth:`Runtime.run_many` computes
+    side by side, each on its share of the threads.
 
     Raises:
         EncoderError: a graph that does not load, a precision that is not to be had here.
         MissingDependencyError: no engine is installed, or not the one asked for.
     """
-    if precision == "int8":
+    if precision == "int8" and runtime != "openvino":
         model = model.with_name(INT8_MODEL)
         if not model.is_file():
             raise EncoderError(
@@ -68,7 +83,7 @@ def open_runtime(model: Path, *, runtime: RuntimeName, precision: Precision, thr
     if chosen == "openvino":
         from indexing.encoders.openvino_runtime import OpenVinoRuntime
 
-        return OpenVinoRuntime(model, precision=precision, threads=threads)
+        return OpenVinoRuntime(model, precision=precision, threads=threads, streams=streams)
     from indexing.encoders.onnx_runtime import OnnxRuntime
 
     return OnnxRuntime(model, precision=precision, threads=threads)

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from indexing.encoders.analysis import Analyzer, words_of
 from indexing.sentences import split_sentences
@@ -36,7 +37,7 @@ _MIN_QUOTE_WORDS = 3
 class Flaw:
     """What is wrong with the answer's text at ``start:end``."""
 
-    kind: str  # "unknown label", "quote not found", "no label", "not supported"
+    kind: Literal["unknown label", "quote not found", "no label", "not supported"]
     start: int
     end: int
     text: str

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from indexing.records import DEFAULT_TENANT
 
 Role = Literal["system", "user", "assistant"]
+ResponseMode = Literal["compact", "refine", "tree_summarize"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.indices.prompt_helper import PromptHelper
@@ -22,9 +22,7 @@ from retrieval.generation.llama_llm import GeneratorLLM
 from retrieval.generation.prompts.context import ContextPassage, place, ranking_line, render_passage
 from retrieval.generation.prompts.layout import INSTRUCTION
 from retrieval.generation.prompts.packing import CountTokens
-from retrieval.generation.protocol import Generator, Usage
-
-ResponseMode = Literal["compact", "refine", "tree_summarize"]
+from retrieval.generation.protocol import Generator, ResponseMode, Usage
 
 _SEPARATOR = "\n\n"
 _REFINE = (

@@ -7,8 +7,7 @@ from typing import Literal
 
 from retrieval.generation.citations import Flaw
 from retrieval.generation.prompts import ContextPassage, Turn
-from retrieval.generation.protocol import Message, Usage
-from retrieval.generation.synthesis import ResponseMode
+from retrieval.generation.protocol import Message, ResponseMode, Usage
 from retrieval.records import Answer, Receipt, SearchRequest, SearchResult, Stage
 
 

@@ -169,7 +169,7 @@ def test_a_kill_at_any_moment_leaves_a_pointer_to_a_whole_model(home, folders):
     seed = int.from_bytes(os.urandom(4))
     sys.stdout.write(f"seed {seed}\n")
     chance = random.Random(seed)
-    for _ in range(4):
+    for _ in range(3):
         command = [sys.executable, "-c", _LOOP, str(home), *map(str, folders)]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

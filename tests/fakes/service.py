@@ -22,6 +22,7 @@ from indexing.collection.protocol import CollectionInfo, CollectionSpec
 from indexing.errors import NotFoundError, QueryError
 from indexing.records import DEFAULT_TENANT, Embedding, Sentence, SparseVector
 from indexing.settings import Settings, load_settings
+from retrieval.generation.protocol import Generator
 from retrieval.records import (
     Ranks,
     Receipt,
@@ -32,6 +33,7 @@ from retrieval.records import (
     Stage,
 )
 from serving.batching import BatchWorker
+from serving.conversations import Conversations
 from serving.jobs import JobRunner
 from serving.metrics import Metrics
 from serving.readiness import Readiness
@@ -280,9 +282,16 @@ class Harness:
         await self.worker.close(1.0)
 
 
-async def make_harness(home: Path, *, delay_s: float = 0.0, **serving: object) -> Harness:
+async def make_harness(
+    home: Path,
+    *,
+    delay_s: float = 0.0,
+    generator: Generator | None = None,
+    generation: Mapping[str, object] | None = None,
+    **serving: object,
+) -> Harness:
     """Build a service on ``home``; call it on the loop that will use it."""
-    settings = load_settings(home=home, serving=serving)
+    settings = load_settings(home=home, serving=serving, generation=generation or {})
     metrics = Metrics()
     encoder = FakeEncoder(delay_s)
     catalog = FakeCatalog()
@@ -319,7 +328,15 @@ async def make_harness(home: Path, *, delay_s: float = 0.0, **serving: object) -
         ),
         jobs=jobs,
         deleter=deleter,  # type: ignore[arg-type]
-        readiness=Readiness(catalog, collection, worker.submit),  # type: ignore[arg-type]
+        readiness=Readiness(
+            catalog,  # type: ignore[arg-type]
+            collection,  # type: ignore[arg-type]
+            worker.submit,
+            generation=None if generator is None else generator.check,
+            optional=frozenset({"generation"}),
+        ),
         metrics=metrics,
+        conversations=Conversations(home, days=30),
+        generator=generator,
     )
     return Harness(service, settings, encoder, catalog, collection, searcher, deleter, worker, metrics)

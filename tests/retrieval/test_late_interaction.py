@@ -172,3 +172,40 @@ def test_the_fastest_kept_variant_is_taken(tmp_path):
     assert load_folder(folder, RerankSettings()).engine == "onnxruntime fp32"
     # Nothing kept fits the engine asked for: fp32, never a variant that lost.
     assert load_folder(folder, RerankSettings(runtime="openvino")).engine == "openvino fp32"
+
+
+@pytest.fixture(scope="module")
+def bge_m3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from indexing.encoders.convert import convert
+    from tests.fakes.tiny_models import bge_m3_folder
+
+    base = tmp_path_factory.mktemp("m3")
+    convert(bge_m3_folder(base / "original"), base / "bge-m3")
+    return base / "bge-m3"
+
+
+def test_bge_m3_gives_flagembedding_s_own_colbert_score(bge_m3):
+    settings = RerankSettings(model=str(bge_m3), backend="bge-m3", max_tokens=32, batch_size=2)
+    reranker = load_reranker(settings)
+    texts = ["the engine of search", "quick brown fox", "机器学习搜索引擎", "vector index " * 30]
+    scores = reranker.score("search engine", texts)
+    assert (reranker.kind, reranker.scripts, reranker.name) == ("late-interaction", None, "bge-m3:bge-m3")
+    assert scores.truncated == (False, False, False, True)
+
+    from FlagEmbedding import BGEM3FlagModel
+    from safetensors.torch import load_file
+
+    own = BGEM3FlagModel(str(bge_m3), use_fp16=False, devices="cpu")
+    own.model.colbert_linear.load_state_dict(load_file(bge_m3 / "colbert_linear.safetensors"))
+    encoded = own.encode(["search engine", *texts], max_length=32, return_colbert_vecs=True)["colbert_vecs"]
+    wanted = [float(own.colbert_score(encoded[0], one)) for one in encoded[1:]]
+    np.testing.assert_allclose(scores.logits, wanted, atol=1e-4)
+
+
+def test_bge_m3_without_its_head_is_refused(bge_m3, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(bge_m3, tmp_path / "copy")
+    (copy / "colbert_linear.safetensors").unlink()
+    with pytest.raises(EncoderError, match="colbert_linear"):
+        load_reranker(RerankSettings(model=str(copy), backend="bge-m3"))

@@ -18,15 +18,18 @@ from retrieval.step_aside import permuted, score_known
 from tests.fakes.corpus import FakeCatalog, FakeCollection, FakeDocument, WordEncoders
 
 ENGLISH = (
-    "The cash flow fell. Cash rose again in spring. Cash is king. Flow charts help. Cash flow is counted."
+    "Cash flow fell, and cash flow rose, and then the cash flow fell.",
+    "Cash rose again in spring.",
+    "Cash is king.",
+    "Cash flow is counted here.",
 )
-CHINESE = "公司现金很多。现金流量增加了。现金 cash 不多。"
+CHINESE = ("公司现金很多。", "现金流量增加了。", "现金 cash 不多。")
 
 
-class LongestFirst:
-    """Prefers long texts; remembers what it was asked."""
+class ShortestFirst:
+    """Prefers short texts; remembers what it was asked."""
 
-    name = "test:longest"
+    name = "test:shortest"
     kind = "cross-encoder"
 
     def __init__(self, scripts: frozenset[str] | None = frozenset({"Latin"})) -> None:
@@ -35,10 +38,10 @@ class LongestFirst:
 
     def score(self, query: str, texts: Sequence[str]) -> RerankScores:
         self.calls.append(list(texts))
-        return RerankScores(np.array([len(text) for text in texts], np.float32), (True,) * len(texts))
+        return RerankScores(np.array([-len(text) for text in texts], np.float32), (True,) * len(texts))
 
 
-def ask(query: str, reranker: LongestFirst | None, **fields: object) -> SearchResponse:
+def ask(query: str, reranker: ShortestFirst | None, **fields: object) -> SearchResponse:
     # A document a sentence: neighbours would be merged into one passage.
     documents = [
         FakeDocument("default", f"{language}-{number}", text)
@@ -71,7 +74,7 @@ def stage(response: SearchResponse) -> dict[str, object]:
 
 
 def test_an_unknown_query_leaves_the_fused_order_and_is_not_degraded():
-    reranker = LongestFirst()
+    reranker = ShortestFirst()
     before, after = ask("公司现金流量", None), ask("公司现金流量", reranker)
     assert len(before.results) > 1
     assert [one.id for one in after.results] == [one.id for one in before.results]
@@ -79,19 +82,19 @@ def test_an_unknown_query_leaves_the_fused_order_and_is_not_degraded():
     assert after.receipt.degraded == ()
     assert stage(after)["rerank"] == "stepped aside"
     assert stage(after)["stepped_aside"] == "query"
-    assert stage(after)["model"] == "test:longest"
+    assert stage(after)["model"] == "test:shortest"
     assert all(one.ranks.rerank is None and one.scores.rerank is None for one in after.results)
 
 
 def test_in_a_mixed_list_only_the_known_passages_change_places():
     query = "cash flow cash 现金"
-    reranker = LongestFirst()
+    reranker = ShortestFirst()
     before, after = ask(query, None), ask(query, reranker)
     places = [rank for rank, one in enumerate(before.results) if one.doc_id.startswith("zh")]
     assert places, "the list must be mixed"
     assert [before.results[place].id for place in places] == [after.results[place].id for place in places]
     known = [one for one in after.results if one.doc_id.startswith("en")]
-    assert [len(one.window) for one in known] == sorted((len(one.window) for one in known), reverse=True)
+    assert [len(one.window) for one in known] == sorted(len(one.window) for one in known)
     assert [one.id for one in known] != [one.id for one in before.results if one.doc_id.startswith("en")]
     assert all(text in ENGLISH for text in reranker.calls[0])
     assert stage(after)["stepped_aside"] == f"{len(places)} passages"
@@ -101,19 +104,17 @@ def test_in_a_mixed_list_only_the_known_passages_change_places():
 
 
 def test_a_model_of_every_script_reranks_everything():
-    reranker = LongestFirst(scripts=None)
+    reranker = ShortestFirst(scripts=None)
     after = ask("公司现金流量", reranker)
-    assert [len(one.window) for one in after.results] == sorted(
-        (len(one.window) for one in after.results), reverse=True
-    )
+    assert [len(one.window) for one in after.results] == sorted(len(one.window) for one in after.results)
     assert "stepped_aside" not in stage(after)
 
 
 def test_the_cut_texts_are_those_that_were_scored():
-    scores = score_known(LongestFirst(), "cash", ["money", "现金", "more money"], 0.5)
+    scores = score_known(ShortestFirst(), "cash", ["money", "现金", "more money"], 0.5)
     assert scores.truncated == (True, False, True)
     assert scores.known == (True, False, True)
-    assert scores.logits.tolist() == [5.0, 0.0, 10.0]
+    assert scores.logits.tolist() == [-5.0, 0.0, -10.0]
 
 
 @settings(deadline=None)
@@ -138,7 +139,7 @@ def test_unknown_items_never_move_and_known_ones_are_sorted(pairs):
     st.sampled_from(["cash flow", "现金流量", "42"]),
 )
 def test_no_text_below_the_coverage_reaches_the_model(texts, query):
-    reranker = LongestFirst()
+    reranker = ShortestFirst()
     scores = score_known(reranker, query, texts, 0.5)
     sent = [text for call in reranker.calls for text in call]
     assert not any("流量" in text or text == "现金" for text in sent)

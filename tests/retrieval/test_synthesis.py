@@ -8,8 +8,8 @@ import pytest
 
 from indexing.errors import GenerationUnavailableError
 from retrieval.generation.prompts import ContextPassage, build_prompt
-from retrieval.generation.protocol import GenerationRequest
-from retrieval.generation.synthesis import ResponseMode, synthesize
+from retrieval.generation.protocol import GenerationRequest, ResponseMode
+from retrieval.generation.synthesis import synthesize
 from tests.fakes.scripted_generator import ScriptedGenerator
 
 pytestmark = pytest.mark.anyio

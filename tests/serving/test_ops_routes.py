@@ -46,7 +46,7 @@ async def test_ready_names_the_part_that_does_not_answer(client: httpx.AsyncClie
     answer = await client.get("/ready")
     assert answer.status_code == 503
     broken = [check for check in answer.json()["checks"] if not check["ok"]]
-    assert broken == [{"name": "collection", "ok": False, "detail": "the engine is gone"}]
+    assert broken == [{"name": "collection", "ok": False, "detail": "the engine is gone", "required": True}]
 
 
 @pytest.mark.parametrize(

@@ -101,11 +101,11 @@ async def test_the_stream_carries_the_same_answer(client: httpx.AsyncClient) -> 
     assert streamed.headers["content-type"].startswith("text/event-stream")
     found = events(streamed.text)
     names = [name for name, _ in found]
-    assert names == ["stage"] * 3 + ["results", "answer", "citations", "done"]
+    assert names == ["stage"] * 2 + ["results", "stage", "answer", "citations", "done"]
     by_name = dict(found)
     assert by_name["results"] == plain["results"]
     assert by_name["citations"] == plain["citations"]
-    assert by_name["answer"] == {"text": plain["answer"], "kind": "extractive"}
+    assert by_name["answer"] == {"text": plain["answer"], "kind": "extractive", "restart": False}
     assert by_name["done"] == {"request_id": streamed.headers["x-request-id"], "degraded": []}
 
 

@@ -1,0 +1,1 @@
+"""Before and after: the same candidates, two rerankers, one report (``bash benchmarks/evaluate.sh``)."""

@@ -1,0 +1,227 @@
+"""POST /v1/query: an answer with citations, whole or as server-sent events."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.sse import format_sse_event
+from pydantic import BaseModel, TypeAdapter
+from starlette.responses import Response, StreamingResponse
+
+from indexing.errors import WinnowError
+from retrieval.generation.prompts import Turn
+from serving.answering.history import recent_turns
+from serving.answering.records import AnswerRequest, Event, Expand, Found, Piece, StageDone, Written
+from serving.context import note, request_id
+from serving.conversations import said
+from serving.convert import (
+    citation_replies,
+    flaw_replies,
+    query_reply,
+    result_reply,
+    search_request,
+    stage_reply,
+    usage_reply,
+)
+from serving.deps import ServiceDep, TenantDep
+from serving.errors import winnow_problem
+from serving.replies import ModelResponse
+from serving.routes.problems import NOT_FOUND, PROBLEMS
+from serving.schemas import CitationReply, FlawReply, QueryBody, QueryReply, ResultReply
+from serving.state import Service
+from serving.threads import in_thread, to_the_end
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["search"])
+
+_RESULTS = TypeAdapter(list[ResultReply])
+_CITATIONS = TypeAdapter(list[CitationReply])
+_FLAWS = TypeAdapter(list[FlawReply])
+
+_STREAM = {
+    "description": (
+        "With `stream`, server-sent events: `stage` for each step, `results`, `answer` (pieces to be "
+        "joined; one with `restart` discards those before it), `citations`, `flaws` and `usage` of a "
+        "written answer, then `done` with the final text; or `error` with a problem body when it fails "
+        "half-way."
+    ),
+    "content": {"text/event-stream": {}},
+}
+
+
+@router.post(
+    "/v1/query",
+    response_model=QueryReply,
+    responses={**PROBLEMS, **NOT_FOUND, 200: _STREAM},
+    summary="Answer with citations",
+)
+async def query(body: QueryBody, service: ServiceDep, tenant: TenantDep) -> Response:
+    """Answer a question from the documents, each statement cited with its place.
+
+    With a language model (`generation.url`) the answer is written and checked
+    against its passages; without one, or with `generate` false, the best
+    sentences are quoted. `kind` says which.
+    """
+    request = await answer_request(body, service, tenant)
+    events = service.writer.write(request)
+    # The first event comes before the answer begins: what fails until then
+    # still gets its own HTTP status.
+    first = await anext(events)
+    keep = partial(_keep, service, tenant, body)
+    if body.stream:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(
+            _told(first, events, service, body, keep), media_type="text/event-stream", headers=headers
+        )
+    written = await last_of(first, events, service)
+    await keep(written)
+    return ModelResponse(query_reply(written, body.conversation_id))
+
+
+async def answer_request(body: QueryBody, service: Service, tenant: str) -> AnswerRequest:
+    """Return the request with the conversation it goes on from.
+
+    Raises:
+        NotFoundError: the conversation is not there.
+    """
+    expansion, generation = service.settings.expansion, service.settings.generation
+    saved = (
+        await in_thread(service.conversations.turns, tenant, body.conversation_id)
+        if body.conversation_id is not None
+        else []
+    )
+    sent = [turn.sent for turn in saved if turn.sent is not None]
+    history: tuple[Turn, ...] = ()
+    if sent and service.generator is not None and body.generate is not False:
+        history = await recent_turns(sent, generation.history_tokens, service.generator.count_tokens)
+    return AnswerRequest(
+        search=search_request(body, tenant),
+        expand=Expand(
+            classify=_either(body.classify, expansion.classify),
+            rewrite=_either(body.rewrite, expansion.rewrite),
+            hyde=_either(body.hyde, expansion.hyde),
+            multi_query=expansion.multi_query if body.multi_query is None else body.multi_query,
+            decompose=_either(body.decompose, expansion.decompose),
+        ),
+        response_mode=body.response_mode or generation.response_mode,
+        max_sentences=body.max_sentences,
+        max_tokens=body.max_tokens,
+        temperature=body.temperature,
+        history=history,
+        said=said(saved),
+        generate=body.generate is not False,
+    )
+
+
+def _either(asked: bool | None, configured: bool) -> bool:
+    return configured if asked is None else asked
+
+
+async def last_of(first: Event, events: AsyncGenerator[Event], service: Service) -> Written:
+    """Return the written answer, the events before it only measured."""
+    event = first
+    async with contextlib.aclosing(events):
+        while not isinstance(event, Written):
+            event = await anext(events)
+    _measure(service, event)
+    return event
+
+
+def _measure(service: Service, written: Written) -> None:
+    for stage in written.receipt.stages:
+        if stage.name not in _SEARCHED:
+            service.metrics.stages.labels(stage.name).observe(stage.ms / 1000)
+    service.metrics.answers.labels(written.answer.kind).inc()
+    if any(reason.startswith("generate:") for reason in written.receipt.degraded):
+        service.metrics.generation_failures.inc()
+    if written.usage is not None:
+        usage = written.usage
+        service.metrics.prompt_tokens.inc(usage.prompt_tokens)
+        service.metrics.cached_tokens.inc(usage.cached_tokens or 0)
+        service.metrics.completion_tokens.inc(usage.completion_tokens)
+        if usage.first_token_ms is not None:
+            service.metrics.first_token.observe(usage.first_token_ms / 1000)
+    note("citations", len(written.answer.citations))
+
+
+# Measured by the search itself.
+_SEARCHED = frozenset({"embed", "retrieve", "fuse", "windows", "rerank"})
+
+
+async def _keep(service: Service, tenant: str, body: QueryBody, written: Written) -> None:
+    if body.conversation_id is not None:
+        await to_the_end(service.conversations.append, tenant, body.conversation_id, body.query, written)
+
+
+async def _told(
+    first: Event, events: AsyncGenerator[Event], service: Service, body: QueryBody, keep: Any
+) -> AsyncIterator[bytes]:
+    try:
+        async with contextlib.aclosing(events):
+            event = first
+            while not isinstance(event, Written):
+                yield _event_bytes(event)
+                event = await anext(events)
+        _measure(service, event)
+        await keep(event)
+        for piece in _ending(event):
+            yield piece
+        yield _event("done", _done(event, body.conversation_id))
+    except WinnowError as error:
+        logger.warning("answer_failed id=%s reason=%s", request_id(), error)
+        yield format_sse_event(event="error", data_str=json.dumps(winnow_problem(error)))
+
+
+def _event_bytes(event: StageDone | Found | Piece) -> bytes:
+    if isinstance(event, StageDone):
+        return _event("stage", stage_reply(event.stage))
+    if isinstance(event, Found):
+        results = [result_reply(result) for result in event.results]
+        return format_sse_event(event="results", data_str=_RESULTS.dump_json(results).decode())
+    return _event("answer", _AnswerPiece(text=event.text, kind=event.kind, restart=event.restart))
+
+
+def _ending(written: Written) -> list[bytes]:
+    citations = citation_replies(written.answer)
+    pieces = [format_sse_event(event="citations", data_str=_CITATIONS.dump_json(citations).decode())]
+    if written.model is not None:
+        flaws = flaw_replies(written)
+        pieces.append(format_sse_event(event="flaws", data_str=_FLAWS.dump_json(flaws).decode()))
+    usage = usage_reply(written)
+    if usage is not None:
+        pieces.append(_event("usage", usage))
+    return pieces
+
+
+class _AnswerPiece(BaseModel):
+    text: str
+    kind: str
+    restart: bool
+
+
+class _Done(BaseModel):
+    request_id: str
+    degraded: list[str]
+    answer: str
+    kind: str
+    conversation_id: str | None
+
+
+def _done(written: Written, conversation_id: str | None) -> _Done:
+    return _Done(
+        request_id=request_id(),
+        degraded=list(written.receipt.degraded),
+        answer=written.answer.text,
+        kind=written.answer.kind,
+        conversation_id=conversation_id,
+    )
+
+
+def _event(name: str, model: BaseModel) -> bytes:
+    return format_sse_event(event=name, data_str=model.model_dump_json())
