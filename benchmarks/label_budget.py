@@ -1,15 +1,18 @@
 """``python -m benchmarks.label_budget --labels FILE``: does a label budget beat random choice?
 
-A pool of passages that a teacher graded in full (``graded`` layout) stands in
-for candidates; each strategy buys a share of those grades, a cheap student
-learns from what was bought, and its NDCG@10 on the other queries is compared
-with the same student on as many randomly chosen pairs.
+Of the passages that a teacher graded in full (``graded`` layout), the first 50
+by cosine + BM25 stand in for a query's candidates; each strategy buys a share
+of their grades, a cheap student learns from what was bought, and its NDCG@10
+over all passages of the other queries, by human judgement, is compared with
+the same student on as many randomly chosen pairs.
 
 The student is a frozen bi-encoder reweighed: ``sum_i w_i q_i d_i + v . x``
-with ``x`` the BM25 score, length and share of query words, RankNet loss, L2
-towards the plain cosine (w = 1).  Queries are cut into train and dev anew for
-every seed.  A query's score is its mean over the seeds in which it was dev,
-and the test is a paired randomisation over queries.
+with ``x`` the cosine, the BM25 score, the length and the share of query words;
+RankNet loss; L2 towards what it starts from, either nothing (all weights 0:
+what it knows, it learnt from the labels) or the cosine and a little BM25.
+Queries are cut into train and dev anew for every seed.  A query's score is its
+mean over the seeds in which it was dev, and the test is a paired randomisation
+over queries.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +41,9 @@ from retrieval.metrics import evaluate
 
 Floats = npt.NDArray[np.float64]
 MEASURE = "NDCG@10"
-_L2 = 3.0
+Start = Literal["nothing", "cosine"]
+# Chosen for the student that gets every label, by the mean over dev queries: neutral between strategies.
+_L2: dict[Start, float] = {"nothing": 1.0, "cosine": 1000.0}
 _PRIOR_BM25 = 0.3
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -46,16 +51,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One query's passages: features ``(n, f)``, teacher's grades, the truth, rankers' scores."""
+    """One query's passages: features ``(n, f)``, teacher's grades, the truth.
+
+    ``mined`` has the candidates among them; its ranks are places in the others, from 1.
+    """
 
     query_id: str
+    doc_ids: tuple[str, ...]
     features: Floats
     grades: Floats
     truth: dict[str, int]
     mined: MinedList
 
 
-def load_pools(path: Path, teacher: str, cache: Path | None) -> list[Pool]:
+def load_pools(path: Path, teacher: str, candidates: int, cache: Path | None) -> list[Pool]:
     """Return the pools of the queries that ``teacher`` graded.
 
     Raises:
@@ -73,25 +82,26 @@ def load_pools(path: Path, teacher: str, cache: Path | None) -> list[Pool]:
     for number, one in enumerate(lists):
         stop = start + len(one.passages)
         rows = dense[len(queries) + start : len(queries) + stop]
-        pools.append(_pool(one, dense[number], rows, sparse[number][start:stop]))
+        pools.append(_pool(one, dense[number], rows, sparse[number][start:stop], candidates))
         start = stop
     return pools
 
 
-def _pool(one: LabelledList, query: Floats, rows: Floats, bm25: Floats) -> Pool:
+def _pool(one: LabelledList, query: Floats, rows: Floats, bm25: Floats, candidates: int) -> Pool:
     asked = set(words(one.query.text))
     found = [set(words(passage.text)) for passage in one.passages]
     overlap = np.asarray([len(asked & held) / max(1, len(asked)) for held in found])
     length = np.log([1 + len(passage.text) for passage in one.passages])
     cosine = rows @ query
-    others = np.stack([_z(bm25), _z(length), _z(overlap)], axis=1)
+    fused = _z(cosine) + _z(bm25)
+    others = np.stack([_z(cosine), _z(bm25), _z(length), _z(overlap)], axis=1)
     # The mean product over the query's passages cancels in every pair: only differences are learnt.
     features = np.concatenate([rows * query / max(float(cosine.std()), 1e-9), others], axis=1)
     student = _z(cosine) + _PRIOR_BM25 * _z(bm25)
     mined = MinedList(
         CandidateList(one.query, one.passages),
         {
-            "score": tuple(_z(cosine) + _z(bm25)),
+            "score": tuple(fused),
             "dense": tuple(cosine),
             "sparse": tuple(bm25),
             "student": tuple(student),
@@ -101,7 +111,9 @@ def _pool(one: LabelledList, query: Floats, rows: Floats, bm25: Floats) -> Pool:
     truth = {
         passage.doc_id: int(grade or 0) for passage, grade in zip(one.passages, one.human or (), strict=True)
     }
-    return Pool(one.query.query_id, features, np.asarray(one.scores), truth, mined)
+    first = np.argsort(-fused, kind="stable")[:candidates].tolist()
+    doc_ids = tuple(passage.doc_id for passage in one.passages)
+    return Pool(one.query.query_id, doc_ids, features, np.asarray(one.scores), truth, mined.keep(first))
 
 
 def _embed(texts: Sequence[str], cache: Path | None) -> Floats:
@@ -139,21 +151,22 @@ def _z(values: npt.ArrayLike) -> Floats:
     return np.asarray((array - array.mean()) / (spread if spread > 0 else 1.0), dtype=np.float64)
 
 
-def prior(dimensions: int) -> Floats:
-    """The student before any label: the cosine and a little BM25."""
-    weights = np.ones(dimensions)
-    weights[-3:] = (_PRIOR_BM25, 0.0, 0.0)
+def starting(dimensions: int, start: Start) -> Floats:
+    """Return the student's weights before any label."""
+    weights = np.zeros(dimensions)
+    if start == "cosine":
+        weights[-4:-2] = (1.0, _PRIOR_BM25)
     return weights
 
 
-def train(bought: Sequence[tuple[Floats, Floats]]) -> Floats:
-    """Return the weights that rank ``(features, grades)`` lists best: RankNet, L2 to the prior.
+def train(bought: Sequence[tuple[Floats, Floats]], start: Start) -> Floats:
+    """Return the weights that rank ``(features, grades)`` lists best: RankNet, L2 to the start.
 
     Source: Burges et al., "Learning to rank using gradient descent", ICML 2005.
     """
     from scipy.optimize import minimize
 
-    start = prior(bought[0][0].shape[1])
+    l2, origin = _L2[start], starting(bought[0][0].shape[1], start)
     lists = [(x, grades[:, None] - grades[None, :]) for x, grades in bought]
     lists = [(x, gaps) for x, gaps in lists if (gaps > 0).any()]
 
@@ -167,11 +180,11 @@ def train(bought: Sequence[tuple[Floats, Floats]]) -> Floats:
             total += float(np.logaddexp(0, -margins)[better].sum()) / count
             push = np.where(better, -1 / (1 + np.exp(np.clip(margins, -50, 50))), 0.0) / count
             gradient += x.T @ (push.sum(axis=1) - push.sum(axis=0))
-        off = weights - start
+        off = weights - origin
         scale = max(1, len(lists))
-        return total / scale + _L2 * float(off @ off) / len(off), gradient / scale + 2 * _L2 * off / len(off)
+        return total / scale + l2 * float(off @ off) / len(off), gradient / scale + 2 * l2 * off / len(off)
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100})
+    found = minimize(loss, origin, jac=True, method="L-BFGS-B", options={"maxiter": 100})
     return np.asarray(found.x, dtype=np.float64)
 
 
@@ -191,23 +204,19 @@ def bought_lists(
 def dev_scores(pools: Sequence[Pool], weights: Floats) -> dict[str, float]:
     """Return NDCG@10 by human judgement of each query."""
     run = {
-        pool.query_id: dict(
-            zip(
-                (passage.doc_id for passage in pool.mined.candidates.passages),
-                map(float, pool.features @ weights),
-                strict=True,
-            )
-        )
+        pool.query_id: dict(zip(pool.doc_ids, map(float, pool.features @ weights), strict=True))
         for pool in pools
     }
     qrels = {pool.query_id: pool.truth for pool in pools}
     return dict(evaluate(run, qrels, [MEASURE]).per_query[MEASURE])
 
 
-def measure(pools: Sequence[Pool], shares: Sequence[float], seeds: int) -> dict[str, dict[str, list[float]]]:
+def measure(
+    pools: Sequence[Pool], shares: Sequence[float], seeds: int, start: Start
+) -> dict[str, dict[str, list[float]]]:
     """Return row -> query -> NDCG@10 in every seed in which the query was dev.
 
-    Rows are ``prior``, ``all`` (every pair bought) and ``STRATEGY@SHARE``.
+    Rows are ``bi-encoder`` (no label), ``all`` (every candidate's label) and ``STRATEGY@SHARE``.
     """
     rows: dict[str, dict[str, list[float]]] = {}
 
@@ -219,13 +228,13 @@ def measure(pools: Sequence[Pool], shares: Sequence[float], seeds: int) -> dict[
         order = np.random.default_rng(seed).permutation(len(pools))
         cut = len(pools) * 2 // 3
         learn, dev = [pools[i] for i in order[:cut]], [pools[i] for i in order[cut:]]
-        total = sum(len(pool.grades) for pool in learn)
-        add("prior", dev, prior(learn[0].features.shape[1]))
-        add("all", dev, train([(pool.features, pool.grades) for pool in learn]))
+        total = sum(len(pool.mined.ranks) for pool in learn)
+        add("bi-encoder", dev, starting(learn[0].features.shape[1], "cosine"))
+        add("all", dev, train(bought_lists(learn, total, "top", seed), start))
         for share in shares:
             for strategy in STRATEGIES:
                 bought = bought_lists(learn, round(share * total), strategy, seed)
-                add(f"{strategy}@{share:g}", dev, train(bought))
+                add(f"{strategy}@{share:g}", dev, train(bought, start))
         typer.echo(f"seed {seed + 1} of {seeds}", err=True)
     return rows
 
@@ -256,19 +265,22 @@ def summary(rows: dict[str, dict[str, list[float]]], seed: int) -> list[dict[str
 def main(
     labels: Annotated[Path, typer.Option(help="File of the graded layout.")],
     teacher: Annotated[str, typer.Option(help="Whose grades are bought.")] = "gpt4o_umbrela",
-    shares: Annotated[str, typer.Option(help="Budgets, as shares of all pairs.")] = "0.02,0.05,0.1,0.2,0.4",
+    shares: Annotated[str, typer.Option(help="Budgets, as shares of all pairs.")] = "0.1,0.2,0.4",
+    candidates: Annotated[int, typer.Option(min=10, help="Passages of a query that may be bought.")] = 50,
+    start: Annotated[Start, typer.Option(help="What the student knows before.")] = "nothing",
     seeds: Annotated[int, typer.Option(min=1, help="Splits into train and dev.")] = 10,
     cache: Annotated[Path | None, typer.Option(help="Keep the vectors here (.npz).")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the result as JSON.")] = None,
 ) -> None:
     """Compare label budgets with random choice on queries that were held back."""
     logging.basicConfig(level="WARNING", stream=sys.stderr)
+    logging.getLogger("bm25s").setLevel(logging.WARNING)
     try:
-        pools = load_pools(labels, teacher, cache)
+        pools = load_pools(labels, teacher, candidates, cache)
     except WinnowError as error:
         typer.echo(f"winnow: {error}", err=True)
         raise typer.Exit(2) from error
-    rows = measure(pools, [float(share) for share in shares.split(",")], seeds)
+    rows = measure(pools, [float(share) for share in shares.split(",")], seeds, start)
     table = summary(rows, seed=0)
     for line in table:
         sys.stdout.write(json.dumps(line) + "\n")
@@ -278,6 +290,8 @@ def main(
             "teacher": teacher,
             "queries": len(pools),
             "pairs": sum(len(pool.grades) for pool in pools),
+            "candidates": candidates,
+            "start": start,
             "seeds": seeds,
             "rows": table,
             "per_query": rows,

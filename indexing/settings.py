@@ -90,6 +90,16 @@ class RetrievalSettings(Section):
     max_query_chars: int = Field(8000, ge=1)
 
 
+class CascadeSettings(Section):
+    """A small reranker before ``rerank.model``; off when no folder is named."""
+
+    model: Path | None = Field(None, description="folder of the small reranker, which reads every candidate")
+    keep: int = Field(20, ge=2, description="of its best, how many may go on to rerank.model")
+    margin: float = Field(
+        float("inf"), ge=0, description="in its logits: further from both neighbours, a candidate is sure"
+    )
+
+
 class RerankSettings(Section):
     """The second stage."""
 
@@ -112,6 +122,7 @@ class RerankSettings(Section):
     watch_s: float = Field(
         1.0, ge=0, description="how often the service looks for a promoted model; 0: at its start only"
     )
+    cascade: CascadeSettings = CascadeSettings()
 
 
 class GenerationSettings(Section):

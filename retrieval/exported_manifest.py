@@ -68,10 +68,12 @@ class Interaction(_Part):
     ``maxsim``: mean over the query's tokens of the greatest cosine with one of
     the passage's tokens (Khattab and Zaharia 2020, arXiv 2004.12832), weighed
     by the channel ``weight`` where there is one;
+    ``weakest``: the least of those cosines instead of their mean: the query's
+    token that the passage covers worst;
     ``bias``: 1.
     """
 
-    coefficients: Mapping[Literal["cosine", "maxsim", "bias"], float]
+    coefficients: Mapping[Literal["cosine", "maxsim", "weakest", "bias"], float]
     pooled: Span
     tokens: Span
     weight: int | None = Field(None, ge=0, description="channel with the query tokens' weights")

@@ -60,7 +60,8 @@ def _first_token(layer: Any) -> Any:
             first = hidden[:, :1]
 
             def heads(values: torch.Tensor) -> torch.Tensor:
-                return values.unflatten(2, (-1, attention.attention_head_size)).transpose(1, 2)
+                apart = values.reshape(values.shape[0], values.shape[1], -1, attention.attention_head_size)
+                return apart.transpose(1, 2)
 
             weights = heads(attention.query(first)) @ heads(attention.key(hidden)).transpose(2, 3)
             weights = weights * attention.scaling

@@ -45,11 +45,13 @@ def passage_scores(
     """Return the scores ``(batch,)`` of passages ``(batch, n_tokens, channels)``.
 
     ``mask`` is False at padding, ``content`` also at special tokens.  A text
-    without content tokens has a MaxSim of 0.
+    without content tokens matches with 0.
     """
+    best = _best_matches(query, output, content, interaction)
     values = {
         "cosine": _cosines(query, output, mask, interaction),
-        "maxsim": _maxsims(query, output, content, interaction),
+        "maxsim": best @ query.weights,
+        "weakest": best.min(axis=1) if len(query.tokens) else best.sum(axis=1),
         "bias": np.ones(len(output), dtype=np.float32),
     }
     total = np.zeros(len(output), dtype=np.float32)
@@ -68,21 +70,19 @@ def _cosines(
     return cosines
 
 
-def _maxsims(
+def _best_matches(
     query: EncodedQuery, output: FloatArray, content: BoolArray, interaction: Interaction
 ) -> FloatArray:
-    if not len(query.tokens):
-        return np.zeros(len(output), dtype=np.float32)
+    """Return ``(batch, query tokens)``: the greatest cosine of each query token with a passage token."""
     tokens = _cut(output, interaction.tokens)
     # Divided after the product: fewer numbers than normalising every token vector.
     similar = tokens @ query.tokens.T
     norms = np.sqrt(np.einsum("btd,btd->bt", tokens, tokens))
     similar /= np.maximum(norms, 1e-12)[:, :, None]
     similar[~content] = -np.inf
-    best = similar.max(axis=1)
+    best: FloatArray = similar.max(axis=1)
     best[~content.any(axis=1)] = 0.0
-    scores: FloatArray = best @ query.weights
-    return scores
+    return best
 
 
 def _cut(output: FloatArray, span: Span) -> FloatArray:

@@ -110,7 +110,20 @@ def load_reranker(settings: RerankSettings, home: Path | None = None) -> Reranke
 
 
 def load_folder(folder: Path, settings: RerankSettings) -> Reranker:
-    """Return the reranker in ``folder``, whatever ``rerank.model`` says; raises as :func:`load_reranker`."""
+    """Return the reranker in ``folder``, whatever ``rerank.model`` says; raises as :func:`load_reranker`.
+
+    With ``rerank.cascade.model`` it comes behind that one.
+    """
+    if settings.cascade.model is None:
+        return _load(folder, settings)
+    from retrieval.cascade import CascadeReranker
+
+    first = _load(settings.cascade.model.expanduser(), settings)
+    second = _load(folder, settings)
+    return CascadeReranker(first, second, settings.cascade, min_coverage=settings.min_coverage)
+
+
+def _load(folder: Path, settings: RerankSettings) -> Reranker:
     backend = settings.backend
     if backend == "exported" or (backend == "auto" and (folder / MANIFEST).is_file()):
         from retrieval.exported_rerank import open_exported

@@ -16,7 +16,7 @@ from serving.limits import BodyLimitMiddleware
 from serving.metrics import Metrics
 from serving.middleware import RequestMiddleware
 from serving.paths import DocumentPathMiddleware
-from serving.routes import conversations, documents, jobs, ops, pages, query, search
+from serving.routes import chat, conversations, documents, jobs, ops, pages, query, search
 from serving.schemas import NewDocuments
 from serving.state import Service, open_service
 
@@ -57,7 +57,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     )
     _add_layers(app, settings, metrics)
     install_error_handlers(app)
-    for subject in (search, query, conversations, documents, jobs, ops, pages):
+    for subject in (search, query, chat, conversations, documents, jobs, ops, pages):
         app.include_router(subject.router)
     pages.mount_files(app)
     _describe(app)

@@ -32,6 +32,7 @@ class AnswerRequest:
         generate: False answers with quoted sentences even where a model is
             configured.
         cache: whether a kept answer may serve, where keeping is on.
+        system: what the caller adds to the instruction.
     """
 
     search: SearchRequest
@@ -44,6 +45,7 @@ class AnswerRequest:
     said: tuple[Message, ...] = ()
     generate: bool = True
     cache: bool = True
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from indexing.settings import ExpansionSettings, GenerationSettings
 from retrieval.answer import MAX_SENTENCES, extract_answer, not_found
 from retrieval.expansion import Expanded
 from retrieval.generation.citations import CheckedAnswer, check_answer
-from retrieval.generation.prompts import ContextPassage, Packed, Prompt, Turn, build_prompt, pack
+from retrieval.generation.prompts import INSTRUCTION, ContextPassage, Packed, Prompt, Turn, build_prompt, pack
 from retrieval.generation.protocol import GenerationRequest, Generator, Message, Usage
 from retrieval.records import Answer, SearchRequest, SearchResponse, SearchResult, Stage
 from serving.answering.confidence import confidence
@@ -145,7 +145,8 @@ class AnswerWriter:
         found = [ContextPassage.of(result, rank) for rank, result in enumerate(results, start=1)]
         packed = await pack(found, self._generation.context_tokens, model.count_tokens)
         yield _step(draft, "pack", began, _packing(packed))
-        prompt = build_prompt(question, packed.passages, history=request.history)
+        instruction = f"{INSTRUCTION}\n\n{request.system}" if request.system else INSTRUCTION
+        prompt = build_prompt(question, packed.passages, history=request.history, instruction=instruction)
         began = perf_counter()
         shown = ThinkingFilter()
         pieces: list[str] = []

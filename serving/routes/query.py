@@ -129,11 +129,11 @@ async def last_of(first: Event, events: AsyncGenerator[Event], service: Service)
     async with contextlib.aclosing(events):
         while not isinstance(event, Written):
             event = await anext(events)
-    _measure(service, event)
+    measure(service, event)
     return event
 
 
-def _measure(service: Service, written: Written) -> None:
+def measure(service: Service, written: Written) -> None:
     for stage in written.receipt.stages:
         if stage.name not in _SEARCHED:
             service.metrics.stages.labels(stage.name).observe(stage.ms / 1000)
@@ -168,7 +168,7 @@ async def _told(
             while not isinstance(event, Written):
                 yield _event_bytes(event)
                 event = await anext(events)
-        _measure(service, event)
+        measure(service, event)
         await keep(event)
         for piece in _ending(event):
             yield piece

@@ -133,8 +133,8 @@ def test_the_command_labels_within_its_budget(tmp_path: Path, capsys: pytest.Cap
 
     lists = [random_list(f"q{i}", 10, i) for i in range(6)]
     graded = [
-        {"query_id": one.candidates.query.query_id, "query": one.candidates.query.text, "doc_id": passage.doc_id,
-         "text": passage.text, "teacher_grades": {"judge": float(place % 4)}}
+        {"query_id": one.candidates.query.query_id, "query": one.candidates.query.text,
+         "doc_id": passage.doc_id, "text": passage.text, "teacher_grades": {"judge": float(place % 4)}}
         for one in lists for place, passage in enumerate(one.candidates.passages)
     ]  # fmt: skip
     (tmp_path / "graded.jsonl").write_text("".join(json.dumps(row) + "\n" for row in graded))

@@ -106,7 +106,13 @@ async def test_the_stream_carries_the_same_answer(client: httpx.AsyncClient) -> 
     assert by_name["results"] == plain["results"]
     assert by_name["citations"] == plain["citations"]
     assert by_name["answer"] == {"text": plain["answer"], "kind": "extractive", "restart": False}
-    assert by_name["done"] == {"request_id": streamed.headers["x-request-id"], "degraded": []}
+    assert by_name["done"] == {
+        "request_id": streamed.headers["x-request-id"],
+        "degraded": [],
+        "answer": plain["answer"],
+        "kind": "extractive",
+        "conversation_id": None,
+    }
 
 
 @pytest.mark.parametrize(

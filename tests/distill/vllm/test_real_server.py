@@ -138,16 +138,17 @@ def test_the_log_odds_are_those_of_transformers(prompt: PromptName, tmp_path: Pa
             logits = model(ids).logits[0, -1]
         expected.append(float(logits[yes] - logits[no]))
     found = scored(settings("generative-scoring", prompt=prompt)).scores
-    print(found, expected)
-    assert 0
+    # The server runs in bf16, this in fp32; the largest difference seen is 0.045.
+    assert found == pytest.approx(expected, abs=0.1)
+    assert max(expected) - min(expected) > 0.5
 
 
 def test_other_batches_give_nearly_the_same_scores() -> None:
     whole = scored(settings("generative-scoring")).scores
     alone = scored(settings("generative-scoring", batch=1)).scores
     backwards = scored(settings("generative-scoring"), PASSAGES[::-1]).scores
-    assert alone == pytest.approx(whole, abs=0.25)
-    assert backwards[::-1] == pytest.approx(whole, abs=0.25)
+    assert alone == pytest.approx(whole, abs=0.1)
+    assert backwards[::-1] == pytest.approx(whole, abs=0.1)
 
 
 def test_the_server_cuts_a_long_prompt_silently_so_the_teacher_does_not_send_it() -> None:

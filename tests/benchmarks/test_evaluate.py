@@ -1,0 +1,399 @@
+"""Before and after: what is compared, how it is scored, what the report holds."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.evaluate.__main__ import app
+from benchmarks.evaluate.first_stage import MemoryIndex
+from benchmarks.evaluate.labels import LABELS
+from benchmarks.evaluate.measure import MEASURES, measure
+from benchmarks.evaluate.result import compared
+from benchmarks.evaluate.sets import PooledSet, beir_set, candidates_set, mteb_set, trec_qrels
+from benchmarks.evaluate.systems import Identity, Ranking, Reranked, RunFile, open_system
+from indexing.encoders.analysis import Analyzer
+from indexing.errors import InputError, SettingsError
+from indexing.settings import load_settings
+from retrieval.rerank import RerankScores
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXTS = {
+    "d1": "Swallows nest under roofs and return in spring.",
+    "d2": "A swallow drinks in flight.",
+    "d3": "The river was flooded when a levee broke.",
+    "d4": "Roofs of slate last a century; roofs of reed forty years.",
+    "d5": "燕子春天回来，在屋檐下筑巢。",
+}
+
+
+class WordOverlap:
+    """Counts the query's words in the text; a model that is simple and deterministic."""
+
+    name = "overlap"
+    kind = "cross-encoder"
+
+    def __init__(self, scripts: frozenset[str] | None = None) -> None:
+        self.scripts = scripts
+        self.calls: list[str] = []
+
+    def score(self, query: str, texts: Sequence[str]) -> RerankScores:
+        self.calls.append(query)
+        logits = [float(sum(word in text.lower() for word in query.lower().split())) for text in texts]
+        return RerankScores(np.asarray(logits, dtype=np.float32), (False,) * len(texts))
+
+
+class Named:
+    """A system that writes its turns into a shared list."""
+
+    kind, revision = "fake", ""
+
+    def __init__(self, model: str, turns: list[tuple[str, str]]) -> None:
+        self.model = model
+        self._turns = turns
+
+    def rank(self, query_id: str, query: str, doc_ids: Sequence[str], texts: Sequence[str]) -> Ranking:
+        self._turns.append((self.model, query_id))
+        return Ranking(list(doc_ids), pairs=len(doc_ids))
+
+
+def random_set(seed: int, queries: int = 12, pool: int = 15) -> PooledSet:
+    """Random pools and grades; some relevant documents are in no pool, one query has no pool."""
+    draw = random.Random(seed)
+    print(f"seed {seed}")
+    pools, qrels = {}, {}
+    for number in range(queries):
+        found = [f"q{number}d{place:02d}" for place in range(pool)]
+        draw.shuffle(found)
+        grades = {doc_id: draw.choice((0, 0, 0, 1, 2, 3)) for doc_id in found}
+        pools[f"q{number}"] = found
+        qrels[f"q{number}"] = grades | {f"q{number}missed": draw.choice((0, 1, 3)), f"q{number}d00": 2}
+    pools["q0"] = []
+    texts = {doc_id: f"text of {doc_id}" for found in pools.values() for doc_id in found}
+    return PooledSet("random", dict.fromkeys(pools, "a query"), pools, texts, qrels, "0", "random")
+
+
+def by_hand(order: Sequence[str], grades: dict[str, int], relevant_from: int) -> dict[str, float]:
+    """MAP, MRR@10 and NDCG@10 of one query, from their definitions."""
+    relevant = sum(grade >= relevant_from for grade in grades.values())
+    hits, precision, first = 0, 0.0, 0.0
+    for rank, doc_id in enumerate(order, start=1):
+        if grades.get(doc_id, 0) >= relevant_from:
+            hits += 1
+            precision += hits / rank
+            first = first or (1 / rank if rank <= 10 else 0.0)
+    gains = [grades.get(doc_id, 0) for doc_id in order[:10]]
+    ideal = sorted(grades.values(), reverse=True)[:10]
+    dcg, best = (
+        sum(gain / math.log2(rank + 1) for rank, gain in enumerate(row, start=1)) for row in (gains, ideal)
+    )
+    return {"MAP": precision / relevant, "MRR@10": first, "NDCG@10": dcg / best}
+
+
+def test_identity_against_identity_is_exactly_no_change():
+    pooled = random_set(3)
+    rows = measure(pooled, {"first-stage": Identity(), "before": Identity(), "after": Identity()})
+    for change in compared(pooled, rows, seed=1).changes:
+        assert change.difference == 0
+        assert (change.low, change.high) == (0, 0)
+        assert (change.wins, change.losses) == (0, 0)
+        assert change.ties == len(pooled.queries)
+        assert (change.p, change.p_holm) == (1, 1)
+        assert set(change.differences.values()) == {0}
+
+
+@pytest.mark.parametrize("relevant_from", [1, 2])
+def test_values_match_the_definitions_and_ir_measures(relevant_from):
+    import ir_measures
+
+    pooled = random_set(7)
+    pooled = PooledSet(
+        pooled.name, pooled.queries, pooled.pools, pooled.texts, pooled.qrels, "0", "random", relevant_from
+    )
+    report = measure(pooled, {"first-stage": Identity()})[0].report
+    run = {one: {doc: -float(place) for place, doc in enumerate(pool)} for one, pool in pooled.pools.items()}
+    rel = relevant_from
+    theirs = {
+        "MAP": ir_measures.AP(rel=rel),
+        "MRR@10": ir_measures.RR(rel=rel) @ 10,
+        "NDCG@10": ir_measures.nDCG @ 10,
+    }
+    found = ir_measures.calc_aggregate(list(theirs.values()), pooled.qrels, run)
+    for name in MEASURES:
+        for query_id, pool in pooled.pools.items():
+            expected = by_hand(pool, dict(pooled.qrels[query_id]), relevant_from)[name] if pool else 0
+            assert report.per_query[name][query_id] == pytest.approx(expected, abs=1e-6)
+        assert report.means[name] == pytest.approx(found[theirs[name]], abs=1e-6)
+
+
+def test_a_missed_positive_is_charged_to_every_row(tmp_path):
+    pooled = PooledSet(
+        "one", {"q": "swallows"}, {"q": ["d1", "d2"]}, TEXTS, {"q": {"d1": 1, "d4": 1}}, "0", "given"
+    )
+    rows = measure(pooled, {"before": Identity(), "after": Reranked("m", WordOverlap(), "", 0.5)})
+    assert [row.report.means["MAP"] for row in rows] == [0.5, 0.5]
+    assert pooled.pool_recall == 0.5
+
+
+def test_a_query_without_candidates_counts_zero_and_is_named():
+    pooled = random_set(1)
+    row = measure(pooled, {"first-stage": Identity()})[0]
+    assert row.report.unanswered == ("q0",)
+    assert row.report.per_query["MAP"]["q0"] == 0
+    assert len(row.report.per_query["MAP"]) == len(pooled.queries)
+
+
+def test_systems_take_turns_and_are_warmed_up():
+    turns: list[tuple[str, str]] = []
+    pooled = random_set(2, queries=4)
+    rows = measure(pooled, {"a": Named("a", turns), "b": Named("b", turns)})
+    warm, timed = turns[:2], turns[2:]
+    assert warm == [("a", "q1"), ("b", "q1")]
+    assert timed == [("b", "q1"), ("a", "q1"), ("a", "q2"), ("b", "q2"), ("b", "q3"), ("a", "q3")]
+    assert [row.pairs for row in rows] == [45, 45]
+    assert all(row.pairs_per_second and row.pairs_per_second > 0 for row in rows)
+    assert measure(pooled, {"i": Identity()})[0].pairs_per_second is None
+
+
+def test_equal_scores_are_ordered_by_id_and_not_by_the_pool():
+    same = Reranked("m", WordOverlap(), "", 0.5)
+    assert same.rank("q", "zebra", ["d3", "d1", "d2"], ["x", "x", "x"]).doc_ids == ["d1", "d2", "d3"]
+
+
+def test_a_model_leaves_text_alone_that_it_cannot_read():
+    reader = WordOverlap(frozenset({"Latin"}))
+    system = Reranked("m", reader, "", 0.5)
+    pool = ["d3", "d5", "d1"]
+    ranked = system.rank("q", "swallows", pool, [TEXTS[one] for one in pool])
+    assert ranked.doc_ids == ["d1", "d5", "d3"]
+    assert (ranked.pairs, ranked.stepped_aside) == (2, False)
+    untouched = system.rank("q", "燕子什么时候回来", pool, [TEXTS[one] for one in pool])
+    assert untouched.doc_ids == pool
+    assert (untouched.pairs, untouched.stepped_aside) == (0, True)
+    assert len(reader.calls) == 1
+
+
+def test_a_run_file_ranks_the_pool_and_nothing_else(tmp_path):
+    path = tmp_path / "teacher.run"
+    path.write_text("q1 Q0 d2 1 9.5 t\nq1 Q0 gone 2 9 t\nq1 Q0 d1 3 1 t\n")
+    run = RunFile(path)
+    assert run.rank("q1", "", ["d1", "d3", "d2"], []).doc_ids == ["d2", "d1", "d3"]
+    assert run.rank("q2", "", ["d1"], []).doc_ids == []
+
+
+@pytest.mark.parametrize("line", ["q1 Q0 d1\n", "q1 Q0 d1 1 high t\n", "q1 Q0 d1 1 nan t\n", "\n"])
+def test_a_damaged_run_file_is_refused_with_its_place(tmp_path, line):
+    path = tmp_path / "bad.run"
+    path.write_text(line)
+    with pytest.raises(InputError, match=r"bad\.run"):
+        RunFile(path)
+
+
+def test_candidates_are_ordered_by_score_then_id(tmp_path):
+    files = write_candidates(tmp_path)
+    pooled = candidates_set(*files, relevant_from=2)
+    assert pooled.pools == {"q1": ["d1", "d2", "d3"], "q2": ["d4", "d3"], "q9": []}
+    assert pooled.relevant_from == 2
+    assert set(pooled.queries) == {"q1", "q2", "q9"}  # the judged ones; q3 is not
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"query_id": "q1", "query": "a"}, "list of candidates"),
+        ({"query_id": "q1", "query": "a", "candidates": [{"doc_id": "d1"}]}, "doc_id and a text"),
+        (
+            {"query_id": "q1", "query": "a", "candidates": [{"doc_id": "d1", "text": "x"}] * 2},
+            "twice in one pool",
+        ),
+        ({"query_id": "q5", "query": "a", "candidates": []}, "judges none"),
+    ],
+)
+def test_bad_candidates_are_refused(tmp_path, row, message):
+    _, qrels = write_candidates(tmp_path)
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=message):
+        candidates_set(path, qrels)
+
+
+@pytest.mark.parametrize("text", ["q1 0 d1\n", "q1 0 d1 high\n", "q1 0 d1 0\n"])
+def test_bad_qrels_are_refused(tmp_path, text):
+    path = tmp_path / "x.qrels"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"x\.qrels"):
+        trec_qrels(path)
+
+
+def test_nothing_in_an_mteb_pool_tells_positives_from_negatives(tmp_path):
+    texts = [f"passage number {number}" for number in range(8)]
+    one, other = ({"query": "q", "positive": texts[:3], "negative": texts[3:]} for _ in range(2))
+    other["positive"], other["negative"] = texts[5:], texts[:5]
+    pools = []
+    for number, row in enumerate((one, other)):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(json.dumps(row) + "\n")
+        found = mteb_set(path)
+        pools.append(found.pools["row-1"])
+        assert sum(found.qrels["row-1"].values()) == 3
+    assert pools[0] == pools[1]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"query": ["a"], "positive": ["x"], "negative": []}, {"query": "a", "positive": [], "negative": []}],
+)
+def test_bad_mteb_rows_are_refused(tmp_path, row):
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=r"m\.jsonl, line 1"):
+        mteb_set(path)
+
+
+def test_the_memory_index_ranks_as_bm25s_does():
+    import bm25s
+
+    settings = load_settings(home=Path("unused"))
+    analyzer = Analyzer(stem=True)
+    ids = sorted(TEXTS)
+    peer = bm25s.BM25(method="lucene", k1=settings.encoders.bm25_k1, b=settings.encoders.bm25_b)
+    peer.index([analyzer.terms(TEXTS[one]) for one in ids], show_progress=False)
+    index = MemoryIndex(TEXTS, settings, "bm25")
+    for query in ("swallows on roofs", "river levee", "燕子春天", "roofs roofs swallow"):
+        terms = [term for term in analyzer.terms(query) if term in peer.vocab_dict]
+        scores = dict(zip(ids, peer.get_scores(terms).tolist(), strict=True))
+        expected = sorted((one for one in ids if scores[one] > 0), key=lambda one: (-scores[one], one))
+        assert index.search(query, 10) == expected
+    assert index.search("zeppelin", 10) == []
+
+
+def test_a_folder_gets_its_pools_and_groups(tmp_path):
+    folder = write_beir(tmp_path)
+    pooled = beir_set(folder, load_settings(home=tmp_path), "bm25", 2)
+    assert pooled.pools["q1"] == ["d1", "d2"]
+    assert pooled.groups["q1"] == {"lang": "en"}
+    assert pooled.texts["d1"] == "Birds. " + TEXTS["d1"]
+
+
+def test_a_model_that_is_none_is_refused_by_name(tmp_path):
+    with pytest.raises(SettingsError, match="nowhere"):
+        open_system(str(tmp_path / "nowhere"), load_settings(home=tmp_path))
+    with pytest.raises(SettingsError, match="accepted: identity"):
+        open_system("none", load_settings(home=tmp_path))
+
+
+def test_both_languages_have_the_same_words():
+    assert set(LABELS["en"]) == set(LABELS["zh"])
+    for key, text in LABELS["en"].items():
+        fields = {part.split("}")[0].split(":")[0] for part in text.split("{")[1:]}
+        other = {part.split("}")[0].split(":")[0] for part in LABELS["zh"][key].split("{")[1:]}
+        assert fields == other, key
+
+
+def test_the_command_writes_a_report_with_a_known_shape(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    candidates, qrels = write_candidates(tmp_path)
+    (tmp_path / "t.run").write_text("q1 Q0 d3 1 2 t\nq2 Q0 d4 1 2 t\n")
+    options = ["--candidates", str(candidates), "--qrels", str(qrels), "--relevant", "2"]
+    models = ["--before", "identity", "--after", "identity", "--teacher", "judge=t.run", "--output", "out"]
+    done = CliRunner().invoke(app, [*options, *models])
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "out/report.json").read_text())
+    assert [row["name"] for row in result["rows"]] == ["first-stage", "before", "after", "judge"]
+    assert set(result["rows"][0]) >= {"name", "map", "mrr@10", "ndcg@10", "model", "pairs_per_second"}
+    assert set(result) == {"format", "rows", "sets", "provenance"}
+    assert set(result["provenance"]) >= {
+        *("commit", "command", "processor", "cores", "threads", "seed", "time", "tie_rule", "warm_up"),
+    }
+    (one,) = result["sets"]
+    assert one["checksum"]
+    assert set(one["changes"]) == {"map", "mrr@10", "ndcg@10"}
+    assert one["changes"]["ndcg@10"]["absolute"] == 0
+    assert set(one["per_query"]["judge"]["map"]) == {"q1", "q2", "q9"}
+    assert result["rows"][3]["unanswered"] == ["q9"]
+    assert one["after_against"]["judge"]["wins"] + one["after_against"]["judge"]["losses"] > 0
+    written = (tmp_path / "out/report.md").read_text()
+    assert "| NDCG@10 | " in written
+    assert written.strip() in done.stdout
+    assert (tmp_path / "out/report.svg").read_text().startswith("<?xml")
+
+
+def test_a_chinese_report_speaks_chinese(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    candidates, qrels = write_candidates(tmp_path)
+    models = ["--before", "identity", "--after", "identity", "--output", "out", "--lang", "zh"]
+    done = CliRunner().invoke(app, ["--candidates", str(candidates), "--qrels", str(qrels), *models])
+    assert done.exit_code == 0, done.output
+    assert "没有任何变化" in (tmp_path / "out/report.md").read_text()
+    assert "每个查询" in (tmp_path / "out/report.svg").read_text()  # text, not outlines
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--candidates", "x.jsonl"], "go together"),
+        (["--data", "nowhere", "--after", "identity"], "nowhere"),
+        (["--teacher", "gone.run"], "gone.run"),
+        (["--also", "identity"], "NAME=VALUE"),
+        (["--also", "before=identity"], "given twice: before"),
+        (["--after", "nowhere"], "not a model folder"),
+    ],
+)
+def test_a_bad_command_is_refused_in_one_line(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["--before", "identity", *options])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("winnow: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_script_runs_from_anywhere(tmp_path):
+    candidates, qrels = write_candidates(tmp_path)
+    models = ["--before", "identity", "--after", "identity", "--output", "out"]
+    done = subprocess.run(
+        ["bash", str(ROOT / "benchmarks/evaluate.sh"), "--candidates", candidates, "--qrels", qrels, *models],
+        cwd=tmp_path,
+        env={**os.environ, "VENV": sys.prefix},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out/report.json").read_text())["rows"][0]["name"] == "first-stage"
+
+
+def write_candidates(folder: Path) -> tuple[Path, Path]:
+    rows = [
+        ("q1", "swallows", [("d3", 1.0), ("d2", 2.0), ("d1", 2.0)]),
+        ("q2", "roofs", [("d3", 1.0), ("d4", 3.5)]),
+        ("q3", "not judged", [("d1", 1.0)]),
+    ]
+    path, qrels = folder / "candidates.jsonl", folder / "judged.qrels"
+    with path.open("w") as out:
+        for query_id, query, found in rows:
+            listed = [{"doc_id": one, "text": TEXTS[one], "score": score} for one, score in found]
+            out.write(json.dumps({"query_id": query_id, "query": query, "candidates": listed}) + "\n")
+    qrels.write_text("q1 0 d1 3\nq1 0 d2 1\nq2 0 d4 2\nq2 0 d3 0\nq9 0 d1 2\n")
+    return path, qrels
+
+
+def write_beir(folder: Path) -> Path:
+    corpus = [{"_id": one, "text": text} for one, text in TEXTS.items()]
+    corpus[0]["title"] = "Birds"
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
+    query = {"_id": "q1", "text": "swallows in spring", "metadata": {"lang": "en", "n": 3}}
+    (folder / "queries.jsonl").write_text(json.dumps(query) + "\n")
+    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t2\n")
+    return folder
