@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -86,13 +86,8 @@ class CascadeReranker:
         if not rows:
             return small
         large = self._second.score(query, [texts[row] for row in rows])
-        logits = np.array(small.logits, dtype=np.float32)
+        logits = merged(small.logits, runs, dict(zip(rows, large.logits.tolist(), strict=True)))
         truncated = list(small.truncated)
-        start = 0
-        for run in runs:
-            stop = start + len(run)
-            logits[run] = reordered(small.logits[run], large.logits[start:stop])
-            start = stop
         for row, cut in zip(rows, large.truncated, strict=True):
             truncated[row] = cut
         return checked_scores(self.name, logits, tuple(truncated))
@@ -129,19 +124,25 @@ def doubtful_runs(logits: FloatArray, *, keep: int, margin: float) -> list[list[
     return [run for run in runs if len(run) > 1]
 
 
-def reordered(places: FloatArray, logits: FloatArray) -> FloatArray:
-    """Return ``places`` handed out by ``logits``: the best logit gets the highest place.
+def merged(small: FloatArray, runs: Sequence[Sequence[int]], large: Mapping[int, float]) -> FloatArray:
+    """Return logits that rank as ``small`` does, but each run as ``large`` does.
 
-    Equal logits get equal places and unequal ones unequal places, so that a
-    tie in the result is a tie of the model that decided.  Where places are
-    equal, the next lower float stands in.
+    The text that ends in place ``n`` gets the ``n``-th best of ``small``; where
+    that would tie two texts that no model ties, the next lower float.  A tie
+    in the result is a tie of the model that decided, so the rule for ties
+    that holds for one model (then by id) holds for both.
     """
-    highest = np.sort(places)[::-1]
-    result = np.empty(len(places), dtype=np.float32)
-    previous, place = None, np.float32(0)
-    for rank, row in enumerate(np.argsort(-logits, kind="stable")):
-        if previous is None or logits[row] != previous:
+    best = sorted(range(len(small)), key=lambda row: (-float(small[row]), row))
+    within = {row: number for number, run in enumerate(runs) for row in run}
+    inside = [iter(sorted(run, key=lambda row: -large[row])) for run in runs]
+    result = np.empty(len(small), dtype=np.float32)
+    place, previous = np.float32(np.inf), None
+    for standing in best:
+        number = within.get(standing)
+        row = standing if number is None else next(inside[number])
+        decided = (number, float(small[row]) if number is None else large[row])
+        if decided != previous:
             below = np.nextafter(place, np.float32(-np.inf), dtype=np.float32)
-            place = highest[rank] if previous is None else min(highest[rank], below)
-        result[row], previous = place, logits[row]
+            place = min(np.float32(small[standing]), below)
+        result[row], previous = place, decided
     return result

@@ -56,7 +56,7 @@ class WinnowOptions(Request):
 class ChatBody(Request):
     """A chat completion; the last message is the question."""
 
-    model: Literal["winnow"] = MODEL
+    model: Literal["winnow"] = "winnow"
     messages: list[ChatMessageBody] = Field(min_length=1, max_length=1000)
     stream: bool | None = False
     stream_options: StreamOptions | None = None

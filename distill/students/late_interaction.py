@@ -13,7 +13,6 @@ features together rank better than MaxSim alone (docs/starter-log.md).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -129,7 +128,7 @@ class LateInteractionStudent:
         return encoded
 
     def _padded(self, encoded: Mapping[str, Any], rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        """One tensor a field, and ``content``: which tokens are compared, all but special ones and padding."""
+        """One tensor a field, and ``content``: the tokens compared, no special ones, no padding."""
         fields = {name: [values[row] for row in rows] for name, values in encoded.items()}
         batch = dict(self._tokenizer.pad(fields, padding=True, return_tensors="pt"))
         batch["content"] = batch["attention_mask"].bool() & ~batch.pop("special_tokens_mask").bool()

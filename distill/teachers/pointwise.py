@@ -18,7 +18,7 @@ from pydantic import Field
 
 from distill.errors import TeacherAnswerError
 from distill.records import Passage, Query
-from distill.teachers.http import Answer, Endpoint, Usage
+from distill.teachers.endpoint import Answer, Endpoint, Usage
 from distill.teachers.prompts import defused, pointwise_prompt
 from distill.teachers.protocol import TeacherAnswer, TeacherCard, make_card
 from distill.teachers.settings import TeacherSettings

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distill.errors import TeacherAnswerError, TeacherRefusedError
-from distill.teachers.http import Answer, Endpoint
+from distill.teachers.endpoint import Answer, Endpoint
 from distill.teachers.prompts import PointwisePrompt
 
 _QUERY, _PASSAGE = "@@QUERY@@", "@@PASSAGE@@"
