@@ -16,9 +16,9 @@ import numpy as np
 from indexing.encoders.manifest import TOKENIZER
 from indexing.settings import RerankSettings
 from retrieval.exported_manifest import Interaction, RerankerManifest
-from retrieval.exported_parts import open_graph, open_tokenizer
+from retrieval.exported_parts import MOST_STREAMS, open_graph, open_tokenizer
 from retrieval.interaction import BoolArray, EncodedQuery, encode_query, passage_scores
-from retrieval.packing import batches, padded
+from retrieval.packing import BATCH_TOKENS, balanced, padded
 from retrieval.rerank import RerankScores, checked_scores
 
 
@@ -41,8 +41,8 @@ class ExportedLateInteraction:
         self._passages.enable_truncation(self._max_tokens)
         self._queries = open_tokenizer(folder / TOKENIZER)
         self._queries.enable_truncation(min(self._interaction.query_tokens, self._max_tokens))
-        self._runtime = open_graph(folder, manifest, settings)
-        self._budget = settings.batch_size * self._max_tokens
+        self._runtime = open_graph(folder, manifest, settings, streams=MOST_STREAMS)
+        self._budget = min(settings.batch_size * self._max_tokens, BATCH_TOKENS)
         self._name = f"{self._runtime.name}:{folder.name}"
         self._lock = threading.Lock()
 
@@ -67,12 +67,15 @@ class ExportedLateInteraction:
             encoded, cut = self._encode_query(query)
             passages = self._passages.encode_batch(list(texts))
             logits = np.empty(len(texts), dtype=np.float32)
-            for rows, ids, mask in batches(passages, self._budget):
+            lengths = [len(one.ids) for one in passages]
+            groups = balanced(lengths, budget=self._budget, streams=self._runtime.streams)
+            inputs = [padded([passages[row].ids for row in rows]) for rows in groups]
+            outputs = self._runtime.run_many(inputs)
+            for rows, (_, mask), output in zip(groups, inputs, outputs, strict=True):
                 content = np.zeros(mask.shape, dtype=np.bool_)
                 for place, row in enumerate(rows):
                     special = passages[row].special_tokens_mask
                     content[place, : len(special)] = np.logical_not(special)
-                output = self._runtime.run(ids, mask)
                 logits[rows] = passage_scores(encoded, output, mask > 0, content, self._interaction)
         truncated = tuple(cut or bool(passage.overflowing) for passage in passages)
         return checked_scores(self._name, logits, truncated)

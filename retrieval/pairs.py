@@ -76,9 +76,12 @@ def _template(tokenizer: Tokenizer) -> tuple[list[int], list[int], list[int]]:
     """Return the special ids before the query, between query and text, and behind the text."""
     found = None
     for query, text in _PROBES:
-        pair = tokenizer.encode(query, text)
-        first = tokenizer.encode(query, add_special_tokens=False).ids
-        second = tokenizer.encode(text, add_special_tokens=False).ids
+        try:
+            pair = tokenizer.encode(query, text)
+            first = tokenizer.encode(query, add_special_tokens=False).ids
+            second = tokenizer.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # the package raises bare Exception
+            raise EncoderError(f"the tokenizer cannot read plain text: {error}") from error
         sides = pair.sequence_ids
         if found is None and first and second and 0 in sides and 1 in sides:
             start, middle = sides.index(0), sides.index(1)

@@ -58,8 +58,10 @@ def main(
     from indexing.settings import load_settings
 
     logging.basicConfig(level="WARNING", stream=sys.stderr)
-    sources = Sources(data or (), out_of_domain or (), candidates, qrels, mteb, first_stage, top_k, relevant)
     try:
+        sources = Sources(
+            data or (), out_of_domain or (), candidates, qrels, mteb, first_stage, top_k, relevant
+        )
         settings = load_settings()
         systems = _systems(before, after, also or (), teacher or (), settings)
         results = _results(sources, systems, settings, seed)

@@ -69,6 +69,9 @@ class Sources:
     ``data`` and ``out_of_domain`` hold folders in the BEIR layout, or
     "bundled"; ``stage`` and ``top_k`` make their pools.  ``relevant_from`` None
     is 1, and 2 for the bundled set, whose grade 1 answers nothing.
+
+    Raises:
+        InputError: candidates without judgements, or the reverse.
     """
 
     data: Sequence[str] = ()
@@ -80,15 +83,17 @@ class Sources:
     top_k: int = 50
     relevant_from: int | None = None
 
+    def __post_init__(self) -> None:
+        if (self.candidates is None) != (self.qrels is None):
+            raise InputError("--candidates and --qrels go together: the pools, and what is right in them")
+
 
 def open_sets(sources: Sources, settings: Settings) -> list[PooledSet]:
     """Return the sets of the domain, then those from outside it; the bundled one where none is named.
 
     Raises:
-        InputError: a file or folder is not of its layout, or candidates come without judgements.
+        InputError: a file or folder is not of its layout.
     """
-    if (sources.candidates is None) != (sources.qrels is None):
-        raise InputError("--candidates and --qrels go together: the pools, and what is right in them")
     found = [_named_set(name, sources, settings, in_domain=True) for name in sources.data]
     if sources.candidates is not None and sources.qrels is not None:
         least = sources.relevant_from or 1

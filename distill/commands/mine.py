@@ -103,7 +103,7 @@ def _scorer(service: Settings, folder: str) -> Score:
     from indexing.errors import SettingsError
     from retrieval.rerank import load_reranker
 
-    reranker = load_reranker(service.rerank.model_copy(update={"model": folder}))
+    reranker = load_reranker(service.rerank.model_copy(update={"model": folder}), service.home)
     if reranker is None:
         raise SettingsError(f"--student {folder!r} names no reranker")
 

@@ -14,6 +14,9 @@ app = typer.Typer(add_completion=False, help="Train a student on the labels; goe
 def train(
     output: Annotated[Path, typer.Option(help="The run's folder: model, checkpoints, log.")],
     config: Annotated[Path | None, typer.Option(help="A TOML recipe; the options below win over it.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the recipe's relative paths; without it the recipe's own.")
+    ] = None,
     labels: Annotated[
         list[Path] | None, typer.Option(help="A label file, in place of the recipe's sources; repeatable.")
     ] = None,
@@ -75,7 +78,7 @@ def train(
         overrides["sources"] = [
             {"path": path, "layout": layout, "corpus": corpus, "consensus": consensus} for path in labels
         ]
-    settings = load_recipe(config, _given(overrides))
+    settings = load_recipe(config, _given(overrides), data)
     if not settings.sources:
         raise TrainingError("no data: name --labels FILE, or [[sources]] in --config RECIPE")
     teachers = []

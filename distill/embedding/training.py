@@ -113,6 +113,7 @@ def train(
 def _arguments(
     model: SentenceTransformer, settings: EmbedSettings, folder: Path
 ) -> SentenceTransformerTrainingArguments:
+    import torch
     from sentence_transformers import SentenceTransformerTrainingArguments
 
     from distill.embedding.sampler import DistinctLengthBatches, LengthBatches
@@ -128,6 +129,7 @@ def _arguments(
         warmup_steps=plan.warmup,
         weight_decay=plan.weight_decay,
         bf16=settings.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),  # bf16 on a CPU is refused otherwise
         seed=settings.seed,
         data_seed=settings.seed,
         prompts=_prompts(model, settings),

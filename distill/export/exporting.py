@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 FP16_TOLERANCE = 1e-2
 _TOKENS = 512  # where neither the student nor the caller says
 _LARGEST = 2_000_000_000  # bytes of one ONNX file
+_WITH_FILE = ("onnxruntime", "int8")
 _TEXTS = ("README.md", "MODEL_CARD.md", "LICENSE", "NOTICE")
 
 
@@ -70,7 +71,7 @@ def export_model(source: Path, out: Path, options: ExportOptions | None = None) 
         facts = {"stored": stored, "largest_output_difference": float(f"{difference:.2e}")}
         manifest = manifest.model_copy(update={"metrics": {**manifest.metrics, "export": facts}})
         variants = _measured(folder, manifest, options)
-        if not any(one.kept and one.precision == "int8" for one in variants):
+        if not any(one.kept and (one.runtime, one.precision) == _WITH_FILE for one in variants):
             (folder / INT8_MODEL).unlink(missing_ok=True)
         manifest = manifest.model_copy(update={"variants": variants, "files": _hashes(folder)})
         _write_manifest(folder, manifest)
@@ -138,10 +139,14 @@ def _measured(folder: Path, manifest: RerankerManifest, options: ExportOptions) 
         why = "not measured: no data was given to the gate"
         return (Variant(runtime="openvino", precision="bf16", kept=False, why=why),)
     if options.int8:
+        before = logging.root.manager.disable
+        logging.disable(logging.INFO)  # the quantiser names every tensor on the root logger
         try:
             write_int8(folder)
         except MissingDependencyError as error:
             logger.warning("no int8 weights: %s", error)
+        finally:
+            logging.disable(before)
     _write_manifest(folder, manifest.model_copy(update={"files": _hashes(folder)}))
     return measure_variants(folder, options.pools, options.bounds)
 

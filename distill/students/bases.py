@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
+import indexing
 from distill.errors import TrainingError
+from indexing.encoders.manifest import MANIFEST
 from indexing.errors import MissingDependencyError
 from retrieval.rerank import refuse_unsafe
 
@@ -30,6 +33,18 @@ def base_folder(base: str) -> Path:
         )
     refuse_unsafe(folder)
     return folder
+
+
+def scripts_of(base: str) -> tuple[str, ...] | None:
+    """Return the writing systems that the base says it reads; None: it says nothing, so all."""
+    if base == MINILM:
+        manifest = Path(indexing.__file__).parent / "models" / MINILM / MANIFEST
+    else:
+        manifest = Path(base).expanduser() / "model.json"
+    if not manifest.is_file():
+        return None
+    scripts = json.loads(manifest.read_text(encoding="utf-8")).get("scripts")
+    return None if scripts is None else tuple(map(str, scripts))
 
 
 def _minilm() -> Path:

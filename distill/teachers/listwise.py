@@ -15,7 +15,7 @@ from typing import Self
 
 from distill.errors import TeacherAnswerError
 from distill.records import Passage, Query
-from distill.teachers.endpoint import Answer, Endpoint, Usage
+from distill.teachers.http import Answer, Endpoint, Usage
 from distill.teachers.permutation import Permutation, parse_permutation
 from distill.teachers.prompts import listwise_prompt
 from distill.teachers.protocol import TeacherAnswer, TeacherCard, make_card

@@ -22,7 +22,7 @@ def build(settings: TeacherSettings) -> Teacher:
 
 def _on_a_server(settings: TeacherSettings) -> Teacher:
     try:
-        from distill.teachers.endpoint import Endpoint
+        from distill.teachers.http import Endpoint
     except ModuleNotFoundError as error:
         if error.name != "httpx":
             raise

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from distill.errors import TeacherAnswerError
 from distill.records import Passage, Query
-from distill.teachers.endpoint import Answer, Endpoint, Usage
+from distill.teachers.http import Answer, Endpoint, Usage
 from distill.teachers.prompts import defused, pointwise_prompt
 from distill.teachers.protocol import TeacherAnswer, TeacherCard, make_card
 from distill.teachers.settings import TeacherSettings
@@ -61,7 +61,7 @@ class YesNoTeacher(ABC):
         labels, limit, frame = await self._opened()
         head = frame.head(defused(query.text))
         items = [frame.item(defused(one.text)) for one in passages]
-        named = {one.doc_id: item for one, item in zip(passages, items, strict=True)}
+        named = [(one.doc_id, item) for one, item in zip(passages, items, strict=True)]
         await self._tokenizer.check_length(head, named, limit)
         tally = Tally()
         scores: list[float] = []

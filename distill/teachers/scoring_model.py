@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import Field
 
 from distill.records import Passage, Query
-from distill.teachers.endpoint import Answer, Endpoint, Usage
+from distill.teachers.http import Answer, Endpoint, Usage
 from distill.teachers.pointwise import in_order
 from distill.teachers.protocol import TeacherAnswer, TeacherCard, make_card
 from distill.teachers.settings import TeacherSettings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.records import Scale
-from distill.teachers.endpoint import Usage
+from distill.teachers.http import Usage
 from distill.teachers.protocol import TeacherAnswer
 
 

@@ -8,10 +8,11 @@ checked here, before anything is asked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.errors import TeacherAnswerError, TeacherRefusedError
-from distill.teachers.endpoint import Answer, Endpoint
+from distill.teachers.http import Answer, Endpoint
 from distill.teachers.prompts import PointwisePrompt
 
 _QUERY, _PASSAGE = "@@QUERY@@", "@@PASSAGE@@"
@@ -113,8 +114,8 @@ class Tokenizer:
             raise TeacherAnswerError(f"the chat template of model {self._model!r} repeats the message")
         return Frame(before, between, after)
 
-    async def check_length(self, head: str, items: dict[str, str], limit: int) -> None:
-        """Raise unless every prompt fits into ``limit`` tokens; ``items`` are by passage id.
+    async def check_length(self, head: str, items: Sequence[tuple[str, str]], limit: int) -> None:
+        """Raise unless every prompt fits into ``limit`` tokens; ``items`` are passage ids with texts.
 
         A byte-level tokenizer never makes more tokens than bytes, so only a
         long text is sent to be counted.
@@ -123,12 +124,12 @@ class Tokenizer:
             TeacherRefusedError: names the passages that are too long.
         """
         room = limit - _RESERVE
-        suspects = {name: text for name, text in items.items() if len((head + text).encode()) > room}
+        suspects = [(name, text) for name, text in items if len((head + text).encode()) > room]
         if not suspects:
             return
         fixed = await self.count(head)
-        counts = {name: fixed + await self.count(text) for name, text in suspects.items()}
-        if too_long := [f"{name} ({count} tokens)" for name, count in counts.items() if count > room]:
+        counts = [(name, fixed + await self.count(text)) for name, text in suspects]
+        if too_long := [f"{name} ({count} tokens)" for name, count in counts if count > room]:
             raise TeacherRefusedError(
                 f"too long for the server, which takes {limit} tokens: {', '.join(too_long[:5])}"
                 f"{' and more' if len(too_long) > 5 else ''}; shorten the passages, or raise --max-model-len"

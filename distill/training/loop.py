@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
 from distill.students.protocol import Student
+from distill.training.average import Average
 from distill.training.batches import BatchDataset
 from distill.training.dev import DevSet
 from distill.training.guard import Guard
@@ -26,6 +27,7 @@ def build_trainer(
     checkpoints: Path,
     journal: Journal,
     processes: tuple[int, int],
+    average: Average,
 ) -> ListTrainer:
     """Return the trainer of a run; ``processes`` is ``(rank, world)``."""
     rank, world = processes
@@ -57,6 +59,7 @@ def build_trainer(
         ],
         optimiser=settings.optimiser,
         guard=guard,
+        average=average,
         callbacks=callbacks,
     )
 

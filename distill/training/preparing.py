@@ -37,9 +37,13 @@ def prepare(student: Student, settings: TrainSettings) -> Adapters | None:
     adapters = _add_adapters(student, settings.lora) if settings.lora.rank else None
     if adapters is None:
         _freeze(student, settings)
+    if not settings.optimiser.dropout:
+        _without_dropout(student.module)
     if settings.schedule.checkpoint_activations:
         for encoder in encoders(student.module):
-            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+            # The older name until transformers 5.2x; it goes away in 6.
+            enable = getattr(encoder, "activation_checkpointing_enable", None)
+            (enable or encoder.gradient_checkpointing_enable)({"use_reentrant": False})
     if not any(value.requires_grad for value in student.module.parameters()):
         raise TrainingError("every parameter is frozen; lower optimiser.freeze_layers")
     return adapters
@@ -54,6 +58,17 @@ def encoders(module: nn.Module) -> Iterator[Any]:
         if isinstance(part, PreTrainedModel) and not name.startswith(inside or "\0"):
             inside = (*inside, f"{name}.")
             yield part
+
+
+def _without_dropout(module: nn.Module) -> None:
+    import torch
+
+    for part in module.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+        for name in ("dropout_prob", "attention_dropout"):  # what fused attention reads
+            if isinstance(getattr(part, name, None), float):
+                setattr(part, name, 0.0)
 
 
 def _freeze(student: Student, settings: TrainSettings) -> None:

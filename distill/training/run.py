@@ -27,6 +27,7 @@ from distill.errors import TrainingError
 from distill.model_folder import ModelManifest, TrainingRecord, is_model_folder, read_model_folder
 from distill.model_folder import write_model_folder as write_manifest
 from distill.students import Student, open_student
+from distill.students.bases import scripts_of
 from distill.training.sources import Source, fingerprint, read_sources
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def _fit(
     processes: tuple[int, int],
 ) -> tuple[dict[str, Any], int]:
     """Train; returns the figures of the manifest and the steps done."""
+    from distill.training.average import Average
     from distill.training.dev import dev_sets
     from distill.training.journal import Journal
     from distill.training.loop import build_trainer
@@ -144,10 +146,14 @@ def _fit(
     dev = dev_sets(sources, settings.dev)
     journal = Journal(output / JOURNAL, writes=rank == 0)
     adapters = prepare(student, settings)
-    trainer = build_trainer(student, settings, sources, dev, output / CHECKPOINTS, journal, processes)
+    average = Average(student, settings.optimiser.average)
+    trainer = build_trainer(
+        student, settings, sources, dev, output / CHECKPOINTS, journal, processes, average
+    )
     checkpoint = newest_checkpoint(output / CHECKPOINTS)
     before = _before(trainer, dev, settings, output, journal, resumed=checkpoint is not None)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    average.keep()
     if adapters is not None:
         adapters.merge()
     metrics = _figures(trainer, dev, before)
@@ -244,7 +250,7 @@ def _manifest(
         kind=student.kind,
         name=student.name,
         base=Path(student.base).name,
-        scripts=settings.student.scripts,
+        scripts=settings.student.scripts or scripts_of(settings.student.base),
         max_tokens=student.max_tokens,
         training=TrainingRecord(
             data=fingerprint(sources),

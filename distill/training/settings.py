@@ -90,6 +90,10 @@ class OptimiserSettings(Section):
     max_grad_norm: float = Field(1.0, ge=0, le=1000, description="0: not clipped")
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
+    average: float = Field(
+        0.0, ge=0, lt=1, description="decay of a running average of the weights, evaluated and kept; 0: none"
+    )
+    dropout: bool = Field(True, description="the base's own dropout while training; off for late interaction")
     freeze_embeddings: bool = False
     freeze_layers: int = Field(0, ge=0, le=200, description="lowest transformer layers that stay as they are")
 
@@ -163,8 +167,12 @@ class TrainSettings(Section):
         return self
 
 
-def load_recipe(config: Path | None, overrides: Mapping[str, Any]) -> TrainSettings:
+def load_recipe(
+    config: Path | None, overrides: Mapping[str, Any], data: Path | None = None
+) -> TrainSettings:
     """Return the settings of a run: the recipe's, with ``overrides`` (nested mappings) over them.
+
+    Relative paths of the recipe are read from ``data``, else from the recipe's own folder.
 
     Raises:
         SettingsError: no such file, not TOML, an unknown key, a value out of range.
@@ -177,7 +185,7 @@ def load_recipe(config: Path | None, overrides: Mapping[str, Any]) -> TrainSetti
             raise SettingsError(f"the recipe {config} cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"the recipe {config} is not TOML: {error}") from error
-        _anchor_paths(fields, config.parent)
+        _anchor_paths(fields, data or config.parent)
     try:
         return TrainSettings.model_validate(_merged(fields, overrides))
     except ValidationError as error:

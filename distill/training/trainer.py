@@ -23,6 +23,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from distill.losses import LossSettings, build_hard_loss, build_loss
 from distill.students.protocol import Student
 from distill.students.scoring import token_counts
+from distill.training.average import Average, moving, put
 from distill.training.batches import Batch, BatchDataset
 from distill.training.dev import METRIC, DevSet, dev_metrics, score_sets
 from distill.training.guard import Guard
@@ -54,6 +55,7 @@ class ListTrainer(Trainer):
         sources: Sequence[SourceLoss],
         optimiser: OptimiserSettings,
         guard: Guard,
+        average: Average,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         self._student = student
@@ -65,6 +67,7 @@ class ListTrainer(Trainer):
         self._source_losses = sources
         self._optimiser = optimiser
         self._guard = guard
+        self._average = average
         self.tokens = [0, 0]  # without and with padding, of this process
         super().__init__(
             model=student.module,
@@ -72,7 +75,7 @@ class ListTrainer(Trainer):
             train_dataset=batches,
             # Only asked whether it is there: evaluate() below has its own data.
             eval_dataset=list(dev) or None,
-            callbacks=list(callbacks),
+            callbacks=[average, *callbacks],
         )
         self.remove_callback(PrinterCallback)  # a library does not print
         # The loss is a mean over the batch: the Trainer divides by the number of batches of a step.
@@ -148,7 +151,9 @@ class ListTrainer(Trainer):
 
     def dev_figures(self) -> dict[str, float]:
         """Return the figures of the student as it is now; all processes must call it together."""
-        scores: list[Any] = [score_sets(self._student, self._dev, rank=self._rank, world=self._world)]
+        with self._average.applied():
+            mine = score_sets(self._student, self._dev, rank=self._rank, world=self._world)
+        scores: list[Any] = [mine]
         if self._world > 1:
             from accelerate.utils import gather_object  # type: ignore[import-untyped]
 
@@ -180,31 +185,20 @@ class ListTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if not self.args.should_save:
             return
-        # What moves: with LoRA the adapters and the head, without it everything.
         folder = Path(output_dir or self.args.output_dir or ".")
         folder.mkdir(parents=True, exist_ok=True)
-        moving = {
-            name: value.detach().cpu().contiguous()
-            for name, value in self._student.module.named_parameters()
-            if value.requires_grad
-        }
-        save_file(moving, folder / _WEIGHTS)
+        values = {name: value.detach().cpu().contiguous() for name, value in moving(self._student).items()}
+        save_file(values, folder / _WEIGHTS)
+        self._average.save(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_weights(self._student, Path(resume_from_checkpoint))
+        folder = Path(resume_from_checkpoint)
+        put(self._student, load_file(folder / _WEIGHTS))
+        self._average.load(folder)
 
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint is not None:
-            load_weights(self._student, Path(self.state.best_model_checkpoint))
-
-
-def load_weights(student: Student, checkpoint: Path) -> None:
-    """Put a checkpoint's parameters into the student."""
-    stored = load_file(checkpoint / _WEIGHTS)
-    with torch.no_grad():
-        for name, value in student.module.named_parameters():
-            if name in stored:
-                value.copy_(stored[name])
+            self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
 def parameter_groups(student: Student, settings: OptimiserSettings) -> list[dict[str, Any]]:

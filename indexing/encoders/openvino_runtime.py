@@ -52,7 +52,8 @@ class OpenVinoRuntime:
                 options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(GROUP)
             compiled = core.compile_model(graph, "CPU", options)
             self._request = compiled.create_infer_request()
-            self._queue = openvino.AsyncInferQueue(compiled, self.streams) if self.streams > 1 else None
+            self._new_queue = lambda: openvino.AsyncInferQueue(compiled, self.streams)
+            self._queue = self._new_queue() if self.streams > 1 else None
             self._output = compiled.output(0)
         except RuntimeError as error:
             raise EncoderError(f"{model} does not load in OpenVINO: {error}") from error
@@ -78,6 +79,7 @@ class OpenVinoRuntime:
                 self._queue.start_async({"input_ids": ids, "attention_mask": mask}, place)
             self._queue.wait_all()
         except RuntimeError as error:
+            self._queue = self._new_queue()  # the requests of a failed queue stay busy for ever
             raise EncoderError(f"OpenVINO failed on one of {len(inputs)} batches: {error}") from error
         return [found[place] for place in range(len(inputs))]
 

@@ -70,7 +70,6 @@ class Named:
 def random_set(seed: int, queries: int = 12, pool: int = 15) -> PooledSet:
     """Random pools and grades; some relevant documents are in no pool, one query has no pool."""
     draw = random.Random(seed)
-    print(f"seed {seed}")
     pools, qrels = {}, {}
     for number in range(queries):
         found = [f"q{number}d{place:02d}" for place in range(pool)]

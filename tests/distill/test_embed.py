@@ -63,7 +63,6 @@ def noisy(rng: random.Random, words: list[str], count: int = 4) -> str:
 def topical(count: int, *, seed: int, name: str = "pairs") -> RetrievalSet:
     """Two topic words say what a text is about; four noise words in it say nothing, which is to be learnt."""
     rng = random.Random(seed)
-    print("seed", seed)
     picks = rng.sample(PAIRS, count)
     queries = {f"q{at}": noisy(rng, list(pick)) for at, pick in enumerate(picks)}
     corpus = {f"d{at}": noisy(rng, list(pick)) for at, pick in enumerate(picks)}
@@ -256,7 +255,9 @@ def lists_data(*, short: int = 0) -> EmbedData:
     return EmbedData((), tuple(lists[20:]), (judged_by_teacher("dev", lists[:20], lists),))
 
 
-@pytest.mark.parametrize("over", [{}, {"matryoshka": (16,)}, {"precision": "bf16"}], ids=["plain", "prefix", "bf16"])
+@pytest.mark.parametrize(
+    "over", [{}, {"matryoshka": (16,)}, {"precision": "bf16"}], ids=["plain", "prefix", "bf16"]
+)
 def test_a_teachers_scores_teach_the_order(base: Path, tmp_path: Path, over: dict[str, object]) -> None:
     plan = settings(base, loss="kl", scale=10.0, schedule={"max_steps": 30, "eval_steps": 15}, **over)
     result = fine_tune(plan, lists_data(short=30), tmp_path / "run")
@@ -280,7 +281,7 @@ def test_a_recipe_gives_way_to_options_and_refuses_what_it_does_not_know(tmp_pat
     from indexing.errors import SettingsError
 
     for over in ({"schedule": {"batch": 3}}, {"loss": "triplet"}, {"list_size": 16, "matryoshka": [16]}):
-        with pytest.raises(SettingsError, match="schedule|loss|list_size"):
+        with pytest.raises(SettingsError, match=r"schedule|loss|list_size"):
             read_recipe(recipe, over)
 
 
@@ -292,9 +293,21 @@ def test_the_command_line_trains_prints_json_and_says_what_is_next(
 
     path = tmp_path / "pairs.json"
     write_qa_dataset(topical(60, seed=2), path)
+    capsys.readouterr()
     run = tmp_path / "run"
     arguments = ["embed", "--output", str(run), "--data", str(path), "--base", str(base), "--name", "mine"]
-    options = ["--negatives", "1", "--margin", "0", "--batch-size", "16", "--max-steps", "8", "--eval-steps", "4"]
+    options = [
+        "--negatives",
+        "1",
+        "--margin",
+        "0",
+        "--batch-size",
+        "16",
+        "--max-steps",
+        "8",
+        "--eval-steps",
+        "4",
+    ]
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("dev_share = 0.3\n[gate]\nmin_dev_gain = -1.0\n", encoding="utf-8")
     code = main([*arguments, *options, "--learning-rate", "3e-3", "--config", str(recipe), "--threads", "1"])

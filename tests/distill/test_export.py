@@ -96,6 +96,30 @@ def test_an_exported_late_interaction_model_scores_as_the_formula_says(late, tmp
     np.testing.assert_allclose(loaded.score(QUERY, TEXTS).logits, by_torch(late), atol=2e-2)
 
 
+def test_an_exported_student_scores_as_the_student_does(late, tmp_path):
+    from distill.students import StudentSettings, open_student
+
+    base = tmp_path / "base"
+    base.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        (base / name).write_bytes((late / name).read_bytes())
+    student = open_student(StudentSettings(kind="late-interaction", base=str(base), max_tokens=48))
+    student.save(tmp_path / "student")
+    write_model_folder(
+        tmp_path / "student",
+        ModelManifest(kind="late-interaction", name="s", base="b", max_tokens=48, scripts=("Latin",)),
+    )
+    manifest = export_model(tmp_path / "student", tmp_path / "out")
+    assert manifest.interaction is not None
+    assert set(manifest.interaction.coefficients) == {"cosine", "maxsim", "weakest"}
+    texts = [*TEXTS, "", "quick brown fox jumps over the lazy dog " * 9]
+    want = student.score(QUERY, texts)
+    assert np.ptp(want) > 0.1
+    np.testing.assert_allclose(
+        load_folder(tmp_path / "out", FP32).score(QUERY, texts).logits, want, atol=2e-2
+    )
+
+
 def by_torch(folder: Path) -> list[float]:
     """The score from the formula, text by text, with transformers."""
     import torch
@@ -126,7 +150,9 @@ def test_the_gate_keeps_what_is_measured_and_the_loader_obeys(late, tmp_path):
     assert [one.pairs_per_second for one in kept] == sorted(
         (one.pairs_per_second for one in kept), reverse=True
     )
-    assert ("model.int8.onnx" in manifest.files) == any(one.precision == "int8" for one in kept)
+    assert ("model.int8.onnx" in manifest.files) == any(
+        (one.runtime, one.precision) == ("onnxruntime", "int8") for one in kept
+    )
     assert load_folder(tmp_path / "out", RerankSettings()).engine == f"{kept[0].runtime} {kept[0].precision}"
     assert all(one.why for one in manifest.variants)
 
@@ -151,6 +177,7 @@ def test_a_variant_that_loses_or_is_slower_is_dropped_with_the_reason(monkeypatc
     models = {
         ("openvino", "fp32"): Ranker(True, clock, 2.0),
         ("openvino", "bf16"): Ranker(True, clock, 1.0),
+        ("openvino", "int8"): Ranker(True, clock, 2.5),
         ("onnxruntime", "fp32"): Ranker(True, clock, 3.0),
         ("onnxruntime", "int8"): Ranker(False, clock, 0.5),
     }

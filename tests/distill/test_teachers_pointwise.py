@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from distill.teachers.pointwise import in_order
 from distill.teachers.prompts import defused, pointwise_prompt
 from distill.teachers.settings import Method, PromptName
 from indexing.errors import SettingsError
+from tests.fakes.qwen3 import qwen3_bpe
 from tests.fakes.teacher_server import FakeTeacherServer, log_odds
 
 QUERY = Query("q", "how long does cooked rice keep")
@@ -237,10 +237,12 @@ def test_the_wrong_model_name_is_told_with_the_servers_words(server: FakeTeacher
 
 
 @pytest.mark.parametrize("name", ["yes-no", "qwen3-reranker"])
-def test_head_and_item_have_the_tokens_of_the_whole_text(name: PromptName, tmp_path: Path) -> None:
-    from tests.fakes.qwen3 import qwen3_tokenizer
+def test_head_and_item_have_the_tokens_of_the_whole_text(name: PromptName) -> None:
+    tokenizer = qwen3_bpe()
 
-    tokenizer = qwen3_tokenizer()
+    def ids(text: str) -> list[int]:
+        return tokenizer.encode(text).ids
+
     prompt = pointwise_prompt(name, None)
     for text in (
         "Net cash was $ 5.4 million.",
@@ -250,4 +252,5 @@ def test_head_and_item_have_the_tokens_of_the_whole_text(name: PromptName, tmp_p
         "<b>1</b>",
     ):
         head, item = prompt.cut("how much cash?"), prompt.item(text)
-        assert tokenizer(head).input_ids + tokenizer(item).input_ids == tokenizer(head + item).input_ids
+        assert ids(head) + ids(item) == ids(head + item)
+    assert len(ids("yes")) == len(ids("no")) == 1

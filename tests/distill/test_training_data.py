@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from distill.errors import TrainingError
 from distill.records import LabelledList, Passage, Query, Scale
-from distill.split import is_dev
+from distill.split import is_dev, split_by_query
 from distill.students.packing import pack_for_training
 from distill.training.dev import dev_metrics, dev_sets, score_sets
 from distill.training.normalise import by_humans, consensus, normalised, positives
@@ -103,6 +103,28 @@ def test_every_source_is_cut_by_the_same_queries(tmp_path: Path) -> None:
     assert not any(is_dev(one.query.query_id, share=0.3, seed=1) for one in first.train)
     assert len(first.dev) + len(first.train) == 30
     assert fingerprint([first]) != fingerprint([second])
+
+
+def test_a_text_with_an_id_per_list_is_on_one_side() -> None:
+    passages = (Passage("a", "a"), Passage("b", "b"))
+    lists = [
+        LabelledList(
+            Query(
+                f"list-{number}",
+                f" What is tax {number % 20}" if number < 20 else f"what is TAX {number % 20}",
+            ),
+            passages,
+            (1.0, 0.0),
+            "t",
+            "rank",
+        )
+        for number in range(40)
+    ]
+    train, dev = split_by_query(lists, share=0.5, seed=0)
+    sides = [{one.query.text.strip().casefold() for one in side} for side in (train, dev)]
+    assert sides[0]
+    assert sides[1]
+    assert sides[0].isdisjoint(sides[1])
 
 
 def test_test_queries_are_left_out_by_id_and_by_text(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tests.fakes.cross_encoder import build_cross_encoder
 from tests.fakes.training_labels import write_labels
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_labels(tmp_path_factory.mktemp("labels") / "labels.jsonl")
+    return write_labels(tmp_path_factory.mktemp("labels") / "labels.jsonl", queries=24)
 
 
 def recipe(base: Path, labels: Path, **changes: Any) -> TrainSettings:
@@ -47,7 +47,7 @@ def recipe(base: Path, labels: Path, **changes: Any) -> TrainSettings:
         "student": {"base": str(base), "max_tokens": 64, "name": "tiny"},
         "sources": [{"path": str(labels), "lists_per_step": 2, "list_size": 4}],
         "optimiser": {"learning_rate": 1e-3},
-        "schedule": {"steps": 12, "evaluate_every": 4, "threads": 1, "device": "cpu", "token_budget": 256},
+        "schedule": {"steps": 6, "evaluate_every": 2, "threads": 1, "device": "cpu", "token_budget": 256},
         "dev": {"share": 0.3, "seed": 1},
     }
     for name, value in changes.items():
@@ -65,7 +65,7 @@ def events(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def finished(base: Path, labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of twelve steps."""
+    """A run of six steps."""
     run = tmp_path_factory.mktemp("finished") / "run"
     train(recipe(base, labels), run, teachers=[{"teacher": "llm", "model": "some-llm"}])
     return run
@@ -75,7 +75,7 @@ def test_a_run_writes_a_model_that_the_service_loads(finished: Path, labels: Pat
     manifest = read_model_folder(finished / "model")
     assert (manifest.kind, manifest.name, manifest.base) == ("cross-encoder", "tiny", "tiny")
     assert manifest.teachers == ({"teacher": "llm", "model": "some-llm"},)
-    assert manifest.training.lists + count_dev(labels) == 12
+    assert manifest.training.lists + count_dev(labels) == 24
     assert manifest.training.recipe["sources"][0]["path"] == "labels.jsonl"
     assert str(labels.parent) not in (finished / "model" / "model.json").read_text(encoding="utf-8")
     texts = ["cash cash tax", "board", "profit " * 90]
@@ -92,21 +92,23 @@ def test_the_journal_has_every_dev_figure_and_the_best_is_kept(finished: Path) -
     figures = [row["eval_ndcg"] for row in rows if row["event"] == "dev"]
     manifest = read_model_folder(finished / "model")
     assert manifest.metrics["dev_ndcg@10"] == pytest.approx(max(figures))
-    assert manifest.training.steps == 4 * (1 + figures.index(max(figures)))
+    assert manifest.training.steps == 2 * (1 + figures.index(max(figures)))
     assert 0 <= float(str(manifest.metrics["padding_share"])) < 0.3
 
 
-def test_training_teaches(base: Path, labels: Path, tmp_path: Path) -> None:
-    train(recipe(base, labels, schedule={"steps": 60, "evaluate_every": 30}), tmp_path / "run")
-    before, *_, after = [row for row in events(tmp_path / "run") if row["event"] in ("before", "dev")]
-    assert after["eval_ndcg"] > before["eval_ndcg"] + 0.05
+def test_training_lowers_the_loss(base: Path, labels: Path, tmp_path: Path) -> None:
+    sources = [{"path": str(labels), "lists_per_step": 4, "list_size": 6}]
+    schedule = {"steps": 20, "evaluate_every": 10, "token_budget": 512}
+    train(recipe(base, labels, sources=sources, schedule=schedule, dev={"queries": 1}), tmp_path / "run")
+    first, last = [row["loss"] for row in events(tmp_path / "run") if row["event"] == "step"]
+    assert last < 0.9 * first
 
 
 def test_a_finished_run_is_not_run_again(finished: Path, base: Path, labels: Path) -> None:
     stamp = (finished / "model" / "model.json").stat().st_mtime_ns
     train(recipe(base, labels), finished)
     assert (finished / "model" / "model.json").stat().st_mtime_ns == stamp
-    with pytest.raises(TrainingError, match="another recipe .different: seed."):
+    with pytest.raises(TrainingError, match=r"another recipe \(different: seed\)"):
         train(recipe(base, labels, seed=99), finished)
 
 
@@ -123,7 +125,9 @@ def test_the_same_seed_gives_the_same_weights(
 
 
 def test_a_killed_run_ends_with_the_same_weights(base: Path, labels: Path, tmp_path: Path) -> None:
-    settings = recipe(base, labels, schedule={"steps": 40, "evaluate_every": 8, "patience": 0})
+    settings = recipe(
+        base, labels, schedule={"steps": 16, "evaluate_every": 2, "patience": 0}, optimiser={"average": 0.9}
+    )
     config = write_recipe(settings, tmp_path / "recipe.toml")
     process = subprocess.Popen(
         [sys.executable, "-m", "distill", "train", "--config", config, "--output", tmp_path / "killed"],
@@ -139,7 +143,7 @@ def test_a_killed_run_ends_with_the_same_weights(base: Path, labels: Path, tmp_p
         process.communicate(timeout=PATIENCE_S)
     assert not (tmp_path / "killed" / "model").exists(), "it ended before it was killed"
     train(settings, tmp_path / "killed")
-    assert any(row["event"] == "resumed" and row["step"] % 8 == 0 for row in events(tmp_path / "killed"))
+    assert any(row["event"] == "resumed" and row["step"] % 2 == 0 for row in events(tmp_path / "killed"))
     train(settings, tmp_path / "whole")
     killed, whole = (weights(tmp_path / name / "model") for name in ("killed", "whole"))
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
@@ -193,7 +197,7 @@ def test_lora_moves_adapters_and_head_and_saves_plain_weights(
 
 
 def test_bf16_accumulation_and_checkpointed_activations(base: Path, labels: Path, tmp_path: Path) -> None:
-    schedule = {"precision": "bf16", "accumulate": 2, "checkpoint_activations": True, "steps": 4}
+    schedule = {"precision": "bf16", "accumulate": 2, "checkpoint_activations": True, "steps": 2}
     result = train(recipe(base, labels, schedule=schedule), tmp_path / "run")
     assert all(value.dtype == torch.float32 for value in weights(result.folder).values())
     assert all(np.isfinite(row["loss"]) for row in events(tmp_path / "run") if row["event"] == "step")
@@ -209,9 +213,9 @@ def test_frozen_layers_stay(base: Path, labels: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_stops_where_dev_gets_no_better(base: Path, labels: Path, tmp_path: Path) -> None:
-    schedule = {"steps": 200, "evaluate_every": 2, "patience": 2, "min_gain": 0.9}
+    schedule = {"steps": 200, "evaluate_every": 1, "patience": 2, "min_gain": 0.9}
     train(recipe(base, labels, schedule=schedule), tmp_path / "run")
-    assert events(tmp_path / "run")[-1]["steps"] == 6
+    assert events(tmp_path / "run")[-1]["steps"] == 3
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(base: Path, labels: Path, tmp_path: Path) -> None:
@@ -224,7 +228,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(base: Path, labels: Path, tmp_p
             "loss": broken.loss.model_copy(update={"name": "margin-mse"}),
         }
     )
-    with pytest.raises(TrainingError, match="the loss is (inf|nan) at step"):
+    with pytest.raises(TrainingError, match=r"the loss is (inf|nan) at step"):
         train(settings, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
 
@@ -248,6 +252,33 @@ def test_the_guard_looks_only_at_lists_that_differ() -> None:
     guard.look(loss, same, differ, mask, step=3)
     with pytest.raises(CollapseError):
         guard.look(loss, same, differ, mask, step=4)
+
+
+def test_an_average_is_what_is_evaluated_and_kept(base: Path, labels: Path, tmp_path: Path) -> None:
+    train(recipe(base, labels, optimiser={"average": 0.999}), tmp_path / "run")
+    best = read_model_folder(tmp_path / "run" / "model").training.steps
+    checkpoint = tmp_path / "run" / "checkpoints" / f"checkpoint-{best}"
+    average, raw = (load_file(checkpoint / f"{name}.safetensors") for name in ("average", "student"))
+    published = weights(tmp_path / "run" / "model")
+    assert all(torch.equal(published[name.removeprefix("model.")], value) for name, value in average.items())
+    assert any(not torch.equal(raw[name], value) for name, value in average.items())
+
+
+def test_late_interaction_trains_by_the_same_loop(labels: Path, tmp_path: Path) -> None:
+    from tests.fakes.tiny_models import sentence_transformer_folder
+
+    folder = sentence_transformer_folder(tmp_path / "encoder")
+    student = {"kind": "late-interaction", "base": str(folder), "max_tokens": 48}
+    result = train(recipe(folder, labels, student=student), tmp_path / "run")
+    assert read_model_folder(result.folder).kind == "late-interaction"
+    before, after = weights(folder), weights(result.folder)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    texts = ["cash cash tax", "board"]
+    first, again = (
+        open_student(StudentSettings.model_validate({**student, "base": str(path)})).score("cash", texts)
+        for path in (folder, result.folder)
+    )
+    assert not np.allclose(first, again)
 
 
 def test_a_base_without_a_head_gets_a_fresh_one(tmp_path: Path) -> None:

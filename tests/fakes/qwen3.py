@@ -31,7 +31,7 @@ def build_qwen3(
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    tokenizer = qwen3_tokenizer()
+    tokenizer = _tokenizer()
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
@@ -54,9 +54,9 @@ def build_qwen3(
     return folder
 
 
-def qwen3_tokenizer():
+def qwen3_bpe():
+    """The tokenizer itself, which needs no transformers: byte-level BPE, trained on a few lines."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -68,18 +68,19 @@ def qwen3_tokenizer():
         show_progress=False,
     )
     tokenizer.train_from_iterator(_CORPUS, trainer)
-    tokenizer.add_tokens(
-        [AddedToken(word, normalized=False) for word in ("yes", "no") if _split(tokenizer, word)]
-    )
+    split = [word for word in ("yes", "no") if len(tokenizer.encode(word).ids) > 1]
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in split])
+    return tokenizer
+
+
+def _tokenizer():
+    from transformers import PreTrainedTokenizerFast
+
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=None
+        tokenizer_object=qwen3_bpe(), eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=None
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
-
-
-def _split(tokenizer, word: str) -> bool:
-    return len(tokenizer.encode(word).ids) > 1
 
 
 if __name__ == "__main__":  # python -m tests.fakes.qwen3 FOLDER

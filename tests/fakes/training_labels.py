@@ -1,4 +1,4 @@
-"""Small labelled lists that a tiny student can learn: a passage is as good as it often says the query's word."""
+"""Small labelled lists that a tiny student can learn: a good passage says the query's word often."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def write_labels(
                 rows.append({"doc_id": f"d{number}-{place}", "text": " ".join(words), "score": float(hits)})
             row = {
                 "query_id": f"q{number}",
-                "query": f"how much {word}",
+                # Every query has a text of its own: one text under two ids counts as one query.
+                "query": f"how much {word}" + "?" * (number // len(_WORDS)),
                 "teacher": teacher,
                 "scale": "grade",
                 "passages": rows,

@@ -13,8 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = {
     "indexing": {"indexing"},
     "retrieval": {"retrieval", "indexing"},
+    "distill": {"distill", "retrieval", "indexing"},
     "serving": {"serving", "retrieval", "indexing"},
-    "benchmarks": {"benchmarks", "serving", "retrieval", "indexing"},
+    "benchmarks": {"benchmarks", "serving", "distill", "retrieval", "indexing"},
 }
 HEAVY = ("torch", "transformers", "sentence_transformers", "llama_index", "qdrant_client", "FlagEmbedding")
 
