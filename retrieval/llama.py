@@ -38,6 +38,7 @@ from retrieval.answer import MAX_SENTENCES, extract_answer
 from retrieval.records import Ranks, Scores, SearchRequest, SearchResponse, SearchResult
 from retrieval.rerank import Reranker, order
 from retrieval.search import Searcher
+from retrieval.step_aside import permuted, score_known
 
 # A node carries its search result under this key, so that an answer can be cited.
 RESULT_KEY = "winnow"
@@ -223,14 +224,16 @@ class WinnowRerank(BaseNodePostprocessor):
     """A reranker of ours as a node postprocessor; it reads the node's text without metadata.
 
     Nodes are never changed: each comes back in a new ``NodeWithScore`` whose
-    score is the logit.  Ties are ordered by node id.
+    score is the logit.  Ties are ordered by node id.  Nodes that the model
+    cannot read keep their places and scores (:mod:`retrieval.step_aside`).
     """
 
     top_n: int = Field(default=10, ge=1, description="nodes returned")
+    min_coverage: float = Field(default=0.5, ge=0, le=1, description="share of letters the model must know")
     _reranker: Reranker = PrivateAttr()
 
-    def __init__(self, reranker: Reranker, top_n: int = 10) -> None:
-        super().__init__(top_n=top_n)
+    def __init__(self, reranker: Reranker, top_n: int = 10, min_coverage: float = 0.5) -> None:
+        super().__init__(top_n=top_n, min_coverage=min_coverage)
         self._reranker = reranker
 
     @classmethod
@@ -243,9 +246,14 @@ class WinnowRerank(BaseNodePostprocessor):
         if query_bundle is None:
             raise QueryError("a reranker needs the query: pass query_str or query_bundle")
         texts = [found.node.get_content(MetadataMode.NONE) for found in nodes]
-        logits = self._reranker.score(query_bundle.query_str, texts).logits
-        best = order([found.node.node_id for found in nodes], logits)[: self.top_n]
-        return [NodeWithScore(node=nodes[i].node, score=float(logits[i])) for i in best]
+        scores = score_known(self._reranker, query_bundle.query_str, texts, self.min_coverage)
+        known = scores.known or (True,) * len(texts)
+        best = [i for i in order([found.node.node_id for found in nodes], scores.logits) if known[i]]
+        scored = [
+            NodeWithScore(node=found.node, score=float(logit) if readable else found.score)
+            for found, logit, readable in zip(nodes, scores.logits, known, strict=True)
+        ]
+        return permuted(scored, best, known)[: self.top_n]
 
 
 class ExtractiveQueryEngine(BaseQueryEngine):

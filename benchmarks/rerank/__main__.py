@@ -31,7 +31,7 @@ from benchmarks.rerank import frontier
 from benchmarks.rerank.checkpoints import build_checkpoint
 from benchmarks.rerank.measuring import agreement, ndcg, rows, run_rounds
 from benchmarks.rerank.sides import FLAG, REFERENCE, Score, open_sides
-from benchmarks.rerank.workload import BUNDLED, Pool, read_pools, tail
+from benchmarks.rerank.workload import BUNDLED, Pool, bulk_lists, read_pools
 from indexing.encoders.manifest import INT8_MODEL, sha256_of
 from indexing.encoders.runtime import available_cores
 from indexing.errors import WinnowError
@@ -45,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
     try:
         pools, checksum = read_pools(args.data, candidates=args.candidates, seed=args.seed)
-        pools = pools[: args.queries]
         result = _frontier(args, pools) if args.frontier else _compare(args, pools)
     except WinnowError as error:
         sys.stderr.write(f"winnow: {error}\n")
@@ -83,9 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _compare(args: argparse.Namespace, pools: Sequence[Pool]) -> dict[str, Any]:
+def _compare(args: argparse.Namespace, all_pools: Sequence[Pool]) -> dict[str, Any]:
     from retrieval.export import export
 
+    pools = all_pools[: args.queries]
     threads = args.threads or available_cores()
     with tempfile.TemporaryDirectory() as scratch:
         texts = [text for pool in pools for text in (pool.query, *pool.texts.values())]
@@ -101,7 +101,7 @@ def _compare(args: argparse.Namespace, pools: Sequence[Pool]) -> dict[str, Any]:
         pairs = [len(pool.texts) for pool in pools] * args.rounds
         result["one query"] = rows(timed, base, pairs, args.seed)
         if args.bulk:
-            timed = run_rounds(sides, [tail(pools, args.bulk)], rounds=args.rounds)
+            timed = run_rounds(sides, [bulk_lists(all_pools, args.bulk)], rounds=args.rounds)
             result["bulk"] = rows(timed, base, [args.bulk] * args.rounds, args.seed)
     return result
 
@@ -137,7 +137,7 @@ def _frontier(args: argparse.Namespace, pools: Sequence[Pool]) -> dict[str, Any]
         raise WinnowError("a frontier needs two models: --small FOLDER --model FOLDER")
     settings = RerankSettings(threads=args.threads, max_tokens=args.max_tokens)
     small, large = load_folder(args.small, settings), load_folder(args.model, settings)
-    found = frontier.sweep(small, large, pools, rounds=args.rounds)
+    found = frontier.sweep(small, large, pools[: args.queries], rounds=args.rounds)
     frontier.plot(found, args.frontier)
     return {"small": small.name, "large": large.name, "frontier": found}
 

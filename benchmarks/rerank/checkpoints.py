@@ -71,11 +71,13 @@ def _xlm_roberta(folder: Path, texts: Sequence[str]) -> Path:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    fast = PreTrainedTokenizerFast(
+    names = dict(
+        zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special, strict=True)
+    )
+    names |= {"cls_token": special[0], "sep_token": special[2]}
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
-        **dict(zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special, strict=True)),
-        cls_token="<s>",
-        sep_token="</s>",
+        **names,
         model_max_length=_MAX_TOKENS,
         model_input_names=["input_ids", "attention_mask"],
     )
@@ -83,11 +85,11 @@ def _xlm_roberta(folder: Path, texts: Sequence[str]) -> Path:
         vocab_size=len(fast),
         max_position_embeddings=_MAX_TOKENS + 2,
         type_vocab_size=1,
-        num_labels=1,
         bos_token_id=0,
         pad_token_id=1,
         eos_token_id=2,
     )
+    config.num_labels = 1
     XLMRobertaForSequenceClassification(config).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder

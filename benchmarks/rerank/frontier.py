@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ MARGIN_QUANTILES = (0.25, 0.5, 0.75)  # of the gaps between neighbours in the sm
 KEEPS = (5, 10, 20)
 
 
-def sweep(small: Reranker, large: Reranker, pools: Sequence[Pool], *, rounds: int) -> list[dict[str, object]]:
+def sweep(small: Reranker, large: Reranker, pools: Sequence[Pool], *, rounds: int) -> list[dict[str, Any]]:
     """Return a row for each model alone and each cascade: NDCG@10, median latency, share sent on."""
     margins = _margins(small, pools)
     settings = [(keep, margin) for keep in KEEPS for margin in (*margins, float("inf"))]
@@ -51,7 +52,7 @@ def sweep(small: Reranker, large: Reranker, pools: Sequence[Pool], *, rounds: in
     ]
 
 
-def plot(rows: Sequence[dict[str, object]], path: Path) -> None:
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw latency and NDCG@10, the rows that none beats in both joined by a line.
 
     Raises:
@@ -86,7 +87,7 @@ def plot(rows: Sequence[dict[str, object]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def frontier(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+def frontier(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows that no other row beats in both latency and NDCG@10, fastest first."""
     best, front = float("-inf"), []
     for row in sorted(rows, key=lambda row: (_number(row["p50_ms"]), -_number(row["ndcg@10"]))):

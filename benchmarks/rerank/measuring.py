@@ -95,7 +95,7 @@ def ndcg(pools: Sequence[Pool], logits: Sequence[FloatArray]) -> float | None:
 
 
 def agreement(logits: Sequence[FloatArray], reference: Sequence[FloatArray]) -> dict[str, float]:
-    """Return the correlation of all logits with the reference's, and how often both name the same best text."""
+    """Return the correlation with the reference's logits, and how often both have the same best text."""
     same = [float(np.argmax(one) == np.argmax(other)) for one, other in zip(logits, reference, strict=True)]
     values = np.corrcoef(np.concatenate(logits), np.concatenate(reference))
     return {"correlation": float(values[0, 1]), "same_first": statistics.mean(same)}

@@ -52,8 +52,8 @@ def read_pools(data: Path, *, candidates: int, seed: int) -> tuple[list[Pool], s
     return pools, checksum(files)
 
 
-def tail(pools: Sequence[Pool], pairs: int) -> list[tuple[str, Sequence[str]]]:
-    """Return pools in order until they have ``pairs`` pairs, the last one cut; repeated if there are fewer."""
+def bulk_lists(pools: Sequence[Pool], pairs: int) -> list[tuple[str, Sequence[str]]]:
+    """Return pools in order, again from the front if needed, until there are ``pairs`` pairs."""
     found: list[tuple[str, Sequence[str]]] = []
     while pairs > 0:
         for pool in pools:

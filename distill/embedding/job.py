@@ -208,7 +208,7 @@ def _best(settings: EmbedSettings, checkpoint: Path) -> SentenceTransformer:
 
     model = open_sentence_transformer(checkpoint)
     if settings.lora_rank:
-        merge_lora(model)
+        model = merge_lora(model, open_sentence_transformer(base_folder(settings.base)))
     _set_max_tokens(settings, model)
     return model.float()
 

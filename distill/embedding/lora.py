@@ -24,11 +24,14 @@ def add_lora(model: SentenceTransformer, rank: int) -> None:
     )
 
 
-def merge_lora(model: SentenceTransformer) -> None:
-    """Add every adapter to the weights it stands beside, and take it out.
+def merge_lora(model: SentenceTransformer, base: SentenceTransformer) -> SentenceTransformer:
+    """Return ``base`` with the weights of ``model``, its adapters added to them.
 
-    transformers injects adapters into the model itself, where peft's
-    ``merge_and_unload`` cannot reach them.
+    ``model`` is a checkpoint of :func:`add_lora` on the same base.  transformers
+    injects adapters into the model itself, where peft's ``merge_and_unload``
+    cannot reach them; and a model that was loaded with an adapter writes its
+    weights under the adapter's names ever after (measured with 5.23), so the
+    merged weights go into a base that never had one.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -38,8 +41,5 @@ def merge_lora(model: SentenceTransformer) -> None:
             layer.merge(safe_merge=True)
             parent, _, name = path.rpartition(".")
             setattr(inner.get_submodule(parent) if parent else inner, name, layer.get_base_layer())
-    inner._hf_peft_config_loaded = False
-    if hasattr(inner, "peft_config"):
-        del inner.peft_config
-    for parameter in inner.parameters():
-        parameter.requires_grad_(True)
+    base.load_state_dict(model.state_dict())
+    return base

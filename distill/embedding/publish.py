@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from distill.embedding.data import EmbedData
 from distill.embedding.gate import Change, as_fields
+from distill.embedding.search import ModelEncoder
 from distill.embedding.settings import EmbedSettings
+from distill.errors import TrainingError
 from distill.model_folder import ModelManifest, TrainingRecord, is_model_folder, read_model_folder
 from distill.model_folder import write_model_folder as write_manifest
 from distill.students.bases import MINILM
-from indexing.encoders.sentence_transformer import max_tokens_of
+from indexing.encoders.sentence_transformer import max_tokens_of, open_sentence_transformer
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 log = logging.getLogger(__name__)
+
+_PROBE = "The quick brown fox jumps over the lazy dog."
+_TOLERANCE = 1e-4
 
 
 def manifest_of(
@@ -73,11 +78,20 @@ def publish(model: SentenceTransformer, manifest: ModelManifest, folder: Path) -
     what = f"{manifest.name}: {manifest.base}, fine-tuned. See model.json."
     card = f"---\nlicense: {manifest.licence}\n---\n{what}\n"
     (scratch / "README.md").write_text(card, encoding="utf-8")
+    _refuse_changed(model, scratch)
     complete = write_manifest(scratch, manifest)
     shutil.rmtree(folder, ignore_errors=True)
     scratch.rename(folder)
     log.info("wrote %s", folder)
     return complete
+
+
+def _refuse_changed(model: SentenceTransformer, folder: Path) -> None:
+    """Raise when the folder does not give the vectors that passed the gate; a loader fills gaps silently."""
+    written = ModelEncoder(open_sentence_transformer(folder)).encode_documents([_PROBE])
+    difference = float(abs(written - ModelEncoder(model).encode_documents([_PROBE])).max())
+    if not difference < _TOLERANCE:
+        raise TrainingError(f"{folder} was written with other weights: a vector differs by {difference:.2g}")
 
 
 def _commit() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
 from distill.students.protocol import Student
@@ -88,7 +89,7 @@ def arguments(settings: TrainSettings, checkpoints: Path, *, evaluates: bool) ->
         lr_scheduler_type=settings.optimiser.schedule,
         warmup_steps=round(settings.optimiser.warmup * schedule.steps),
         bf16=schedule.precision == "bf16",
-        use_cpu=schedule.device == "cpu",
+        use_cpu=schedule.device == "cpu" or not torch.cuda.is_available(),  # bf16 wants it said
         seed=settings.seed,
         eval_strategy="steps" if evaluates else "no",
         eval_steps=schedule.evaluate_every,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,7 +53,7 @@ class OpenVinoRuntime:
                 options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(GROUP)
             compiled = core.compile_model(graph, "CPU", options)
             self._request = compiled.create_infer_request()
-            self._new_queue = lambda: openvino.AsyncInferQueue(compiled, self.streams)
+            self._new_queue = partial(openvino.AsyncInferQueue, compiled, self.streams)
             self._queue = self._new_queue() if self.streams > 1 else None
             self._output = compiled.output(0)
         except RuntimeError as error:

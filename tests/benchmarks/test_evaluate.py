@@ -26,6 +26,7 @@ from indexing.encoders.analysis import Analyzer
 from indexing.errors import InputError, SettingsError
 from indexing.settings import load_settings
 from retrieval.rerank import RerankScores
+from tests.fakes.exported_models import late_interaction_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {
@@ -335,6 +336,27 @@ def test_a_chinese_report_speaks_chinese(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "没有任何变化" in (tmp_path / "out/report.md").read_text()
     assert "每个查询" in (tmp_path / "out/report.svg").read_text()  # text, not outlines
+
+
+def test_model_folders_are_compared_with_their_hashes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pool = ["how do i open a file", "the weather was sunny all week", "cash flow of the bank"]
+    rows = [{"query": "open file", "positive": pool[:1], "negative": pool[1:]}]
+    rows.append({"query": "怎么打开文件", "positive": pool[:1], "negative": pool[1:]})
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    late_interaction_folder(tmp_path / "worst", sign=-1.0)
+    late_interaction_folder(tmp_path / "best")
+    options = ["--mteb", "rows.jsonl", "--before", "worst", "--after", "best", "--output", "out"]
+    done = CliRunner().invoke(app, options)
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "out/report.json").read_text())
+    _, before, after = result["rows"]
+    assert (before["model"], after["model"]) == ("worst", "best")
+    assert before["revision"] != after["revision"]
+    assert (after["pairs"], after["stepped_aside"]) == (3, 1)  # the Chinese question was not sent
+    scores = {name: one["mrr@10"] for name, one in result["sets"][0]["per_query"].items()}
+    assert (scores["before"]["row-1"], scores["after"]["row-1"]) == (pytest.approx(1 / 3), 1)
+    assert scores["before"]["row-2"] == scores["after"]["row-2"] == scores["first-stage"]["row-2"]
 
 
 @pytest.mark.parametrize(

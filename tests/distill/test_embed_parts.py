@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.embedding.data import read_data
@@ -163,6 +163,7 @@ def test_search_ranks_by_cosine_with_ties_by_doc_id_and_cuts_vectors() -> None:
     assert vectors.report(2).means["NDCG@10"] == 1.0
 
 
+@settings(deadline=None)
 @given(st.integers(2, 12), st.integers(2, 6), st.integers(0, 10_000))
 def test_spread_is_one_minus_the_mean_cosine_of_all_pairs(count: int, dimensions: int, seed: int) -> None:
     rows = np.random.default_rng(seed).normal(size=(count, dimensions))
@@ -281,6 +282,7 @@ def _z(scores: list[float], texts: tuple[str, ...]) -> list[float]:
 # Batches
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 30), st.integers(0, 10_000))
 def test_batches_are_distinct_alike_in_length_and_as_many_as_said(
     count: int, size: int, texts: int, seed: int

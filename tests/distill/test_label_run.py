@@ -218,7 +218,7 @@ def test_the_export_is_a_labels_file_with_the_card(store: LabelStore, tmp_path: 
     assert read_cards(tmp_path / "out.jsonl.gz") == {teacher.card.id: store.card(1)}
     write_labels(tmp_path / "again.jsonl.gz", lists, store, 1)
     assert (tmp_path / "again.jsonl.gz").read_bytes() == (tmp_path / "out.jsonl.gz").read_bytes()
-    assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.jsonl.gz"]
+    assert sorted(path.name for path in tmp_path.glob("*out*")) == ["out.jsonl.gz", "out.teacher.json"]
 
 
 def test_the_export_leaves_out_what_has_no_label(store: LabelStore, tmp_path: Path) -> None:

@@ -158,7 +158,9 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_two_processes_give_what_one_gives_that_accumulates(base: Path, labels: Path, tmp_path: Path) -> None:
-    config = write_recipe(recipe(base, labels), tmp_path / "recipe.toml")
+    # Dropout draws from each process' own random state, so it is off here.
+    still = {"dropout": False}
+    config = write_recipe(recipe(base, labels, optimiser=still), tmp_path / "recipe.toml")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, "-m", "distill", "train", "--config", config, "--output", tmp_path / "two"],
@@ -170,16 +172,21 @@ def test_two_processes_give_what_one_gives_that_accumulates(base: Path, labels: 
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    train(recipe(base, labels, schedule={"accumulate": 2}), tmp_path / "one")
-    two, one = (weights(tmp_path / name / "model") for name in ("two", "one"))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
-    figures = [
-        [row["eval_ndcg"] for row in events(tmp_path / name) if row["event"] == "dev"]
+    train(recipe(base, labels, optimiser=still, schedule={"accumulate": 2}), tmp_path / "one")
+    two, one = (events(tmp_path / name) for name in ("two", "one"))
+    assert [row["event"] for row in two] == [row["event"] for row in one]  # one process writes, once
+    for ours, theirs in zip(two, one, strict=True):
+        for figure in ("loss", "eval_ndcg"):
+            assert ours.get(figure) == pytest.approx(theirs.get(figure), rel=1e-3)
+    # Not the weights one by one: where a gradient is zero up to rounding (a key's
+    # bias), Adam makes a whole step of the rounding.
+    scores = [
+        open_student(StudentSettings(base=str(tmp_path / name / "model"), max_tokens=64)).score(
+            "how much cash", ["cash cash tax", "board", "profit tax"]
+        )
         for name in ("two", "one")
     ]
-    assert figures[0] == pytest.approx(figures[1], abs=1e-3)
-    assert sum(row["event"] == "done" for row in events(tmp_path / "two")) == 1
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-2)
 
 
 def test_lora_moves_adapters_and_head_and_saves_plain_weights(

@@ -217,6 +217,10 @@ def test_a_node_turns_back_into_its_result(opened):
 
 class LengthReranker:
     name = "length"
+    kind = "cross-encoder"
+
+    def __init__(self, scripts: frozenset[str] | None = None) -> None:
+        self.scripts = scripts
 
     def score(self, query: str, texts: Sequence[str]) -> RerankScores:
         return RerankScores(np.array([len(text) for text in texts], dtype=np.float32), (False,) * len(texts))
@@ -236,6 +240,19 @@ def test_the_postprocessor_ranks_by_logit_and_changes_no_node():
     assert [one.node.node_id for one in later] == ["c", "a", "b"]
     with pytest.raises(QueryError):
         postprocessor.postprocess_nodes(nodes)
+
+
+def test_the_postprocessor_steps_aside_for_what_its_model_cannot_read():
+    texts = [("a", "m"), ("b", "公司现金很多"), ("c", "mmmm")]
+    nodes = [NodeWithScore(node=TextNode(id_=key, text=text), score=0.5) for key, text in texts]
+    postprocessor = WinnowRerank(LengthReranker(frozenset({"Latin"})))
+    found = postprocessor.postprocess_nodes(nodes, query_str="cash")
+    assert [(one.node.node_id, one.score) for one in found] == [("c", 4.0), ("b", 0.5), ("a", 1.0)]
+    assert [one.node.node_id for one in postprocessor.postprocess_nodes(nodes, query_str="现金")] == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
 def test_the_extractive_engine_quotes_and_cites(opened):

@@ -126,16 +126,19 @@ async def test_one_that_never_answers_is_given_up_and_killed(tmp_path: Path) -> 
 
 @pytest.mark.anyio
 async def test_a_replica_that_dies_is_started_again_but_not_for_ever(tmp_path: Path) -> None:
-    async with running(Run(settings(tmp_path, restarts=1))) as run:
-        async with httpx.AsyncClient() as client, asyncio.timeout(PATIENCE_S):
+    async with (
+        running(Run(settings(tmp_path, restarts=1))) as run,
+        httpx.AsyncClient() as client,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        with contextlib.suppress(httpx.HTTPError):
+            await client.get(f"{run.settings.url(0)}/die")
+        while sum("is ready" in line for line in run.said) < 2:
+            await asyncio.sleep(0.05)
+        while not run.task.done():  # the second death is one too many
             with contextlib.suppress(httpx.HTTPError):
                 await client.get(f"{run.settings.url(0)}/die")
-            while sum("is ready" in line for line in run.said) < 2:
-                await asyncio.sleep(0.05)
-            while not run.task.done():  # the second death is one too many
-                with contextlib.suppress(httpx.HTTPError):
-                    await client.get(f"{run.settings.url(0)}/die")
-                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)
     assert "ended 2 times within an hour, last with code 7" in str(run.task.exception())
 
 
