@@ -161,7 +161,9 @@ class GenerationSettings(Section):
         6000, ge=0, description="of earlier turns in a prompt; beyond, the older half is left out"
     )
     conversation_days: float = Field(30.0, gt=0, description="a conversation unused for so long is deleted")
-    cache_answers: int = Field(0, ge=0, description="answers kept for the same question; 0: none")
+    cache_answers: int = Field(
+        0, ge=0, description="whole answers kept in memory for the same question; 0: none"
+    )
 
 
 class ExpansionSettings(Section):

@@ -56,6 +56,21 @@ class Span(_Part):
     stop: int = Field(ge=1)
 
 
+class Feedback(_Part):
+    """A second look at the candidates, with the first scores as relevance feedback.
+
+    Each passage gains ``weight`` times the mean cosine of its pooled vector
+    with the other candidates', the mean weighed by ``exp(sharpness * score)``.
+    Scores then hold for one list of candidates, as ranks do.
+
+    Source of the idea: Rocchio 1971; with dense vectors Li et al., "Pseudo
+    Relevance Feedback with Deep Language Models", 2021 (arXiv 2108.11044).
+    """
+
+    weight: float = Field(gt=0)
+    sharpness: float = Field(ge=0, description="0: all candidates count alike")
+
+
 class Interaction(_Part):
     """How a late-interaction model turns its graph's output into a score.
 
@@ -78,6 +93,7 @@ class Interaction(_Part):
     tokens: Span
     weight: int | None = Field(None, ge=0, description="channel with the query tokens' weights")
     query_tokens: int = Field(32, ge=4, description="a longer query is cut here, specials included")
+    feedback: Feedback | None = None
 
 
 class RerankerManifest(_Part):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from indexing.records import FloatArray
-from retrieval.exported_manifest import Interaction, Span
+from retrieval.exported_manifest import Feedback, Interaction, Span
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -60,13 +60,35 @@ def passage_scores(
     return total
 
 
+def pooled_vectors(output: FloatArray, mask: BoolArray, interaction: Interaction) -> FloatArray:
+    """Return the pooled unit vectors ``(batch, dim)`` of passages ``(batch, n_tokens, channels)``."""
+    counted = mask.astype(np.float32)[:, None, :]
+    # The mean's length does not matter to a cosine, so the sum is enough.
+    pooled: FloatArray = _unit((counted @ _cut(output, interaction.pooled))[:, 0])
+    return pooled
+
+
+def with_feedback(scores: FloatArray, pooled: FloatArray, feedback: Feedback) -> FloatArray:
+    """Return ``scores`` after a second look at all candidates (:class:`Feedback`), ``(n_passages,)``.
+
+    A passage is never its own evidence; alone it keeps its score.
+    """
+    if len(scores) < 2:
+        return scores
+    first = scores.astype(np.float64)
+    weights = np.exp(feedback.sharpness * (first - first.max()))
+    vectors = pooled.astype(np.float64)
+    own = weights * np.einsum("nd,nd->n", vectors, vectors)
+    # In n * d steps, not n * n: the pool's weighted sum, less the passage itself.
+    similar = vectors @ (weights @ vectors) - own
+    others = np.maximum(weights.sum() - weights, 1e-12)
+    return (first + feedback.weight * similar / others).astype(np.float32)
+
+
 def _cosines(
     query: EncodedQuery, output: FloatArray, mask: BoolArray, interaction: Interaction
 ) -> FloatArray:
-    counted = mask.astype(np.float32)[:, None, :]
-    # The mean's length does not matter to a cosine, so the sum is enough.
-    pooled = (counted @ _cut(output, interaction.pooled))[:, 0]
-    cosines: FloatArray = _unit(pooled) @ query.pooled
+    cosines: FloatArray = pooled_vectors(output, mask, interaction) @ query.pooled
     return cosines
 
 

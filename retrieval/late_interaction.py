@@ -17,7 +17,14 @@ from indexing.encoders.manifest import TOKENIZER
 from indexing.settings import RerankSettings
 from retrieval.exported_manifest import Interaction, RerankerManifest
 from retrieval.exported_parts import MOST_STREAMS, open_graph, open_tokenizer
-from retrieval.interaction import BoolArray, EncodedQuery, encode_query, passage_scores
+from retrieval.interaction import (
+    BoolArray,
+    EncodedQuery,
+    encode_query,
+    passage_scores,
+    pooled_vectors,
+    with_feedback,
+)
 from retrieval.packing import BATCH_TOKENS, balanced, padded
 from retrieval.rerank import RerankScores, checked_scores
 
@@ -71,12 +78,18 @@ class ExportedLateInteraction:
             groups = balanced(lengths, budget=self._budget, streams=self._runtime.streams)
             inputs = [padded([passages[row].ids for row in rows]) for rows in groups]
             outputs = self._runtime.run_many(inputs)
+            feedback = self._interaction.feedback
+            pooled = np.zeros((len(texts), self._interaction.pooled.stop - self._interaction.pooled.start))
             for rows, (_, mask), output in zip(groups, inputs, outputs, strict=True):
                 content = np.zeros(mask.shape, dtype=np.bool_)
                 for place, row in enumerate(rows):
                     special = passages[row].special_tokens_mask
                     content[place, : len(special)] = np.logical_not(special)
                 logits[rows] = passage_scores(encoded, output, mask > 0, content, self._interaction)
+                if feedback is not None:
+                    pooled[rows] = pooled_vectors(output, mask > 0, self._interaction)
+            if feedback is not None:
+                logits = with_feedback(logits, pooled.astype(np.float32), feedback)
         truncated = tuple(cut or bool(passage.overflowing) for passage in passages)
         return checked_scores(self._name, logits, truncated)
 

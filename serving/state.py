@@ -15,6 +15,7 @@ from indexing.errors import CollectionError, CollectionUnavailableError, Damaged
 from indexing.settings import Settings
 from retrieval.generation.protocol import Generator
 from retrieval.records import SearchRequest, SearchResponse
+from serving.answering.cache import AnswerCache
 from serving.answering.writer import AnswerWriter
 from serving.conversations import Conversations
 from serving.deletion import Deleter
@@ -69,7 +70,18 @@ class Service:
             self.generator,
             self.settings.generation,
             self.settings.expansion,
+            self._answer_cache(),
         )
+
+    def _answer_cache(self) -> AnswerCache | None:
+        size = self.settings.generation.cache_answers
+        if not size:
+            return None
+
+        async def revision(tenant: str) -> int:
+            return await in_thread(self.catalog.revision, tenant)
+
+        return AnswerCache(size, revision, lambda: self.reranker_name)
 
     @property
     def reranker_name(self) -> str | None:

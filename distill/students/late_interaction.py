@@ -28,7 +28,7 @@ from distill.students.scoring import score_texts
 from distill.students.settings import StudentSettings
 from indexing.errors import MissingDependencyError
 from indexing.records import FloatArray
-from retrieval.exported_manifest import Interaction, Span
+from retrieval.exported_manifest import Feedback, Interaction, Span
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,9 @@ class LateInteractionStudent:
         self.max_tokens = max_tokens
         self._tokenizer = tokenizer
         self._query_tokens = min(interaction.query_tokens, max_tokens)
-        self._module = _scoring_module(encoder, [interaction.coefficients[one] for one in FEATURES])
+        self._feedback = interaction.feedback
+        coefficients = [interaction.coefficients[one] for one in FEATURES]
+        self._module = _scoring_module(encoder, coefficients, interaction.feedback)
 
     @property
     def module(self) -> nn.Module:
@@ -81,6 +83,7 @@ class LateInteractionStudent:
             pooled=whole,
             tokens=whole,
             query_tokens=self._query_tokens,
+            feedback=self._feedback,
         )
 
     def tokenise(
@@ -174,14 +177,18 @@ def open_student(settings: StudentSettings) -> LateInteractionStudent:
 def _interaction(folder: Path, settings: StudentSettings, channels: int) -> Interaction:
     """Return what the folder says of its score, else the start of an untrained student."""
     path = folder / INTERACTION
+    whole = Span(start=0, stop=channels)
+    asked = None
+    if settings.feedback_weight:
+        asked = Feedback(weight=settings.feedback_weight, sharpness=settings.feedback_sharpness)
     if settings.head == "fresh" or not path.is_file():
-        whole = Span(start=0, stop=channels)
-        return Interaction(coefficients=START, pooled=whole, tokens=whole, query_tokens=QUERY_TOKENS)
+        return Interaction(
+            coefficients=START, pooled=whole, tokens=whole, query_tokens=QUERY_TOKENS, feedback=asked
+        )
     try:
         found = Interaction.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise TrainingError(f"{path} does not describe a late-interaction score: {error}") from error
-    whole = Span(start=0, stop=channels)
     if set(found.coefficients) != set(FEATURES) or (found.pooled, found.tokens) != (whole, whole):
         raise TrainingError(
             f"{path} describes a score this student does not train: it needs {', '.join(FEATURES)} over "
@@ -189,7 +196,7 @@ def _interaction(folder: Path, settings: StudentSettings, channels: int) -> Inte
         )
     if min(found.coefficients.values()) <= 0:
         raise TrainingError(f"{path} has a coefficient that is not positive")
-    return found
+    return found if settings.feedback_weight is None else found.model_copy(update={"feedback": asked})
 
 
 def _without_dropout(encoder: Any) -> None:
@@ -211,7 +218,7 @@ def _positions(encoder: Any) -> int:
     return count - offset
 
 
-def _scoring_module(encoder: Any, coefficients: Sequence[float]) -> nn.Module:
+def _scoring_module(encoder: Any, coefficients: Sequence[float], feedback: Feedback | None) -> nn.Module:
     import torch
     from torch.nn.functional import normalize
 
@@ -232,6 +239,10 @@ def _scoring_module(encoder: Any, coefficients: Sequence[float]) -> nn.Module:
         ) -> torch.Tensor:
             asked, pooled = self._vectors(queries)
             flat = asked.new_zeros(shape[0] * shape[1])
+            # A training list is a draw from its pool, too few for feedback.
+            second_look = feedback is not None and not self.training
+            vectors = asked.new_zeros((shape[0] * shape[1], pooled.shape[1])) if second_look else None
+            present = torch.zeros_like(flat, dtype=torch.bool)
             for pack in packs:
                 owners = pack["owners"]
                 tokens, means = self._vectors(pack["texts"])
@@ -244,7 +255,12 @@ def _scoring_module(encoder: Any, coefficients: Sequence[float]) -> nn.Module:
                     features = torch.stack([cosine, maxsim, weakest], dim=-1)
                     scores = features @ self.log_coefficients.float().exp()
                 flat = flat.index_put((pack["places"],), scores)
-            return flat.view(shape)
+                if vectors is not None:
+                    vectors[pack["places"]] = means
+                    present[pack["places"]] = True
+            if vectors is None or feedback is None:
+                return flat.view(shape)
+            return _fed_back(flat.view(shape), vectors.view(*shape, -1), present.view(shape), feedback)
 
         def _vectors(self, texts: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
             """Unit token vectors ``(n, tokens, d)`` and unit means ``(n, d)``, in fp32."""
@@ -273,3 +289,19 @@ def _compared(
     mean = best.masked_fill(~asked_content, 0.0).sum(-1) / counts
     least = best.masked_fill(~asked_content & ~empty[:, None], torch.inf).amin(-1)
     return mean, least
+
+
+def _fed_back(
+    scores: torch.Tensor, pooled: torch.Tensor, present: torch.Tensor, feedback: Feedback
+) -> torch.Tensor:
+    """Return the scores ``(batch, n_docs)`` after a second look, as retrieval.interaction has it."""
+    import torch
+
+    best = scores.masked_fill(~present, -torch.inf).amax(-1, keepdim=True)
+    weights = torch.exp(feedback.sharpness * (scores - best)).masked_fill(~present, 0.0)
+    whole = torch.einsum("bn,bnd->bd", weights, pooled)
+    similar = torch.einsum("bnd,bd->bn", pooled, whole) - weights * pooled.square().sum(-1)
+    others = weights.sum(-1, keepdim=True) - weights
+    enough = present & (present.sum(-1, keepdim=True) > 1)
+    gained = feedback.weight * similar / others.clamp(min=1e-12)
+    return scores + gained.masked_fill(~enough, 0.0)

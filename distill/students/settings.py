@@ -23,3 +23,11 @@ class StudentSettings(Section):
     scripts: tuple[str, ...] | None = Field(
         None, description="writing systems the model reads; None: what the base says, else all"
     )
+    feedback_weight: float | None = Field(
+        None,
+        ge=0,
+        description="late interaction: similarity to the other candidates; 0: none, None: the base's",
+    )
+    feedback_sharpness: float = Field(
+        0.5, ge=0, description="late interaction: how much more the candidates with high scores count"
+    )

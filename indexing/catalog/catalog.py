@@ -188,6 +188,10 @@ class Catalog:
             value = connection.scalar(select(meta.c.value).where(meta.c.key == key))
         return None if value is None else str(value)
 
+    def revision(self, tenant: str) -> int:
+        """Return a count that moves with every change of what this tenant can find."""
+        return int(self.meta(f"revision:{tenant}") or 0)
+
     def create_job(
         self,
         tenant: str,

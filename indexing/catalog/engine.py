@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from indexing.catalog.schema import SCHEMA_VERSION, meta, metadata
+from indexing.catalog.schema import REVISION_TRIGGERS, SCHEMA_VERSION, meta, metadata
 from indexing.errors import CatalogError
 
 _BUSY_TIMEOUT_S = 30.0
@@ -85,9 +85,18 @@ def _prepare_schema(engine: Engine) -> None:
                 f"a newer Winnow wrote this catalogue (schema {found}, this one reads up to "
                 f"{SCHEMA_VERSION}); run: pip install --upgrade winnow-search"
             )
-        if found is not None:
+        if found is not None and _has_triggers(engine):
             return
     with writing(engine).begin() as connection:  # two first starts at once: one creates, one finds
         metadata.create_all(connection)
         if connection.scalar(version) is None:
             connection.execute(insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
+        for statement in REVISION_TRIGGERS:
+            connection.exec_driver_sql(statement)
+
+
+def _has_triggers(engine: Engine) -> bool:
+    """Whether this catalogue counts its changes; one of an earlier Winnow begins to now."""
+    count = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'revision_%'"
+    with engine.connect() as connection:
+        return connection.exec_driver_sql(count).scalar() == len(REVISION_TRIGGERS)

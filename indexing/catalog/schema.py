@@ -119,3 +119,22 @@ jobs = Table(
     Index("jobs_state", "state", "number"),
     Index("jobs_tenant", "tenant", "number"),
 )
+
+
+# One count per tenant that moves with every change of what a search can find.
+# A trigger, so that no writer can forget it.
+REVISION_TRIGGERS = tuple(
+    f"""
+CREATE TRIGGER IF NOT EXISTS revision_{name} AFTER {event} ON documents
+WHEN {condition}
+BEGIN
+  INSERT INTO meta (key, value) VALUES ('revision:' || {row}.tenant, '1')
+  ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1;
+END
+"""  # noqa: S608 - every part is written here
+    for name, event, condition, row in (
+        ("insert", "INSERT", "new.state = 'live'", "new"),
+        ("update", "UPDATE OF state, source, title, metadata", "'live' IN (old.state, new.state)", "new"),
+        ("delete", "DELETE", "old.state = 'live'", "old"),
+    )
+)

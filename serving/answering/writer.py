@@ -15,7 +15,8 @@ from retrieval.expansion import Expanded
 from retrieval.generation.citations import CheckedAnswer, check_answer
 from retrieval.generation.prompts import INSTRUCTION, ContextPassage, Packed, Prompt, Turn, build_prompt, pack
 from retrieval.generation.protocol import GenerationRequest, Generator, Message, Usage
-from retrieval.records import Answer, SearchRequest, SearchResponse, SearchResult, Stage
+from retrieval.records import Answer, Receipt, SearchRequest, SearchResponse, SearchResult, Stage
+from serving.answering.cache import AnswerCache
 from serving.answering.confidence import confidence
 from serving.answering.expanding import Expansion, expand
 from serving.answering.records import AnswerRequest, Draft, Event, Found, Piece, StageDone, Written
@@ -40,6 +41,7 @@ class AnswerWriter:
         generator: the language model; None quotes sentences instead.
         generation: budgets, thresholds and what to do when the model fails.
         expansion: limits of the steps before the search.
+        cache: keeps whole answers; None keeps none.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class AnswerWriter:
         generator: Generator | None,
         generation: GenerationSettings,
         expansion: ExpansionSettings,
+        cache: AnswerCache | None = None,
     ) -> None:
+        self._cache = cache
         self._search = search
         self._generator = generator
         self._generation = generation
@@ -61,6 +65,25 @@ class AnswerWriter:
             GenerationError: the model failed and ``generation.fallback`` is "none".
             WinnowError: the search failed.
         """
+        key = None
+        if self._cache is not None and self._generator is not None:
+            began = perf_counter()
+            key = await self._cache.key(request, self._generator.model, self._generation)
+            kept = None if key is None else self._cache.get(key)
+            if kept is not None:
+                step = Stage("cache", round((perf_counter() - began) * 1000, 3), {"hit": True})
+                yield StageDone(step)
+                yield Found(kept.results)
+                yield Piece(kept.answer.text, kept.answer.kind)
+                yield replace(kept, receipt=Receipt((step,), ()), usage=None, cached=True)
+                return
+        async with contextlib.aclosing(self._write(request)) as events:
+            async for event in events:
+                if key is not None and self._cache is not None and isinstance(event, Written):
+                    self._cache.put(key, event)
+                yield event
+
+    async def _write(self, request: AnswerRequest) -> AsyncGenerator[Event]:
         draft = Draft()
         model = self._generator if request.generate else None
         target = Expansion(request.search)

@@ -55,4 +55,4 @@ def test_an_encoder_that_is_right_beats_one_that_is_wrong_and_equals_itself() ->
     assert [row["name"] for row in fields["sets"][0]["rows"]] == ["before", "after"]
     assert set(fields["sets"][0]["changes"]) == set(MEASURES)
     worse = markdown(compare_encoders(right, wrong, sets[:1], (), seed=1))
-    assert "near, NDCG@10, lost most: 00 (-" in worse
+    assert "near, NDCG@10, lost most: 09 (-1.000), 10 (-1.000)" in worse

@@ -108,8 +108,14 @@ def test_pools_of_files(tmp_path: Path):
 
 def test_all_sides_score_alike_on_a_tiny_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     model = build_cross_encoder(tmp_path / "model")
+    # Short texts: what is cut off differs between the libraries.
+    texts = ["cash", "net cash in 2019", "The board met.", "tax assets", "profit was small", "现金"]
+    candidates = [{"doc_id": str(number), "text": text} for number, text in enumerate(texts)]
+    rows = [{"query_id": query, "query": query, "candidates": candidates} for query in ("cash paid", "board")]
+    data = tmp_path / "candidates.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "figures.json"
-    options = ["--model", str(model), "--queries", "2", "--candidates", "6", "--bulk", "20", "--rounds", "1"]
+    options = ["--model", str(model), "--data", str(data), "--bulk", "20", "--rounds", "1"]
     assert main([*options, "--threads", "1", "--max-tokens", "64", "--json", str(out)]) == 0
     figures = json.loads(out.read_text())
     quality = {row["side"]: row["correlation"] for row in figures["quality"]}

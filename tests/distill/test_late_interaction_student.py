@@ -16,6 +16,7 @@ from distill.students.late_interaction import INTERACTION, START, LateInteractio
 from distill.training.run import train
 from distill.training.settings import TrainSettings
 from retrieval.exported_manifest import Interaction
+from retrieval.interaction import with_feedback
 from tests.fakes.tiny_models import sentence_transformer_folder
 from tests.fakes.training_labels import write_labels
 
@@ -196,3 +197,45 @@ def test_a_run_learns_the_labels(tmp_path: Path, base: Path) -> None:
     assert result.manifest.kind == "late-interaction"
     assert INTERACTION in result.manifest.files
     assert figures["dev_ndcg@10"] > figures["dev_ndcg@10_before"]
+
+
+def test_feedback_by_hand_and_only_outside_training(base: Path, student: LateInteractionStudent) -> None:
+    weight, sharpness = 6.0, 0.5
+    fed = opened(base, feedback_weight=weight, feedback_sharpness=sharpness)
+    first = student.score(QUERY, TEXTS).astype(float)
+    units = [vectors(base, text).mean(axis=0) for text in TEXTS]
+    units = [one / np.linalg.norm(one) for one in units]
+    for row, got in enumerate(fed.score(QUERY, TEXTS)):
+        others = [other for other in range(len(TEXTS)) if other != row]
+        shares = np.exp(sharpness * (first[others] - first.max()))
+        similar = sum(
+            share * float(units[row] @ units[other]) for share, other in zip(shares, others, strict=True)
+        )
+        assert got == pytest.approx(first[row] + weight * similar / shares.sum(), abs=1e-4)
+    assert fed.score(QUERY, TEXTS[:1]) == pytest.approx(student.score(QUERY, TEXTS[:1]), abs=1e-6)
+    with torch.no_grad():
+        batch = fed.tokenise([QUERY, "bank"], [TEXTS, TEXTS[1:3]], token_budget=64)
+        together = fed.module.eval()(**batch)
+        trained = fed.module.train()(**batch)
+    assert together[0].tolist() == pytest.approx(fed.score(QUERY, TEXTS).tolist(), abs=1e-4)
+    assert together[1, :2].tolist() == pytest.approx(fed.score("bank", TEXTS[1:3]).tolist(), abs=1e-4)
+    assert trained[0].tolist() == pytest.approx(first.tolist(), abs=1e-4)
+
+
+def test_feedback_is_kept_in_the_folder_unless_asked_otherwise(base: Path, tmp_path: Path) -> None:
+    opened(base, feedback_weight=6.0, feedback_sharpness=0.5).save(tmp_path / "saved")
+    kept = opened(tmp_path / "saved").interaction.feedback
+    assert kept is not None
+    assert (kept.weight, kept.sharpness) == (6.0, 0.5)
+    assert opened(tmp_path / "saved", feedback_weight=0).interaction.feedback is None
+
+
+def test_numpy_and_torch_give_the_same_feedback(base: Path) -> None:
+    fed = opened(base, feedback_weight=6.0, feedback_sharpness=0.5)
+    plain = opened(base)
+    pooled = np.stack([vectors(base, text).mean(axis=0) for text in TEXTS]).astype(np.float32)
+    pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
+    feedback = fed.interaction.feedback
+    assert feedback is not None
+    got = with_feedback(plain.score(QUERY, TEXTS), pooled, feedback)
+    assert got == pytest.approx(fed.score(QUERY, TEXTS), abs=1e-4)
