@@ -186,45 +186,6 @@ class QueryReply(Reply):
     conversation_id: str | None = None
 
 
-class ConversationReply(Reply):
-    id: str
-    title: str
-    created_at: str
-    updated_at: str
-    turns: int
-
-
-class ConversationsReply(Reply):
-    """Conversations, the latest used first."""
-
-    conversations: list[ConversationReply]
-
-
-class TurnReply(Reply):
-    question: str
-    answer: str
-    kind: Literal["extractive", "none", "generated"]
-    model: str | None
-    citations: list[CitationReply]
-    created_at: str
-
-
-class TurnsReply(Reply):
-    """One conversation's turns, oldest first."""
-
-    id: str
-    turns: list[TurnReply]
-
-
-class NewConversation(Request):
-    title: str = Field("", max_length=200)
-
-
-class DeletedConversation(Reply):
-    id: str
-    deleted: bool
-
-
 class NewDocument(Request):
     """A document sent as JSON; without ``doc_id`` it gets one from its content."""
 
@@ -356,6 +317,18 @@ class DefaultsReply(Reply):
     window_size: int
 
 
+class GenerationReply(Reply):
+    """The language model that writes answers, and what a question takes for the fields it leaves out."""
+
+    model: str = Field(description='"unknown" until the server was asked and no name is configured')
+    response_mode: ResponseMode
+    classify: bool
+    rewrite: bool
+    hyde: bool
+    multi_query: int
+    decompose: bool
+
+
 class CollectionReply(Reply):
     """What the collection holds."""
 
@@ -369,6 +342,7 @@ class CollectionReply(Reply):
     read_only: bool
     encoders: EncodersReply
     defaults: DefaultsReply
+    generation: GenerationReply | None = Field(None, description="null where answers are only quoted")
     sections: list[FacetValue]
     sources: list[FacetValue]
 

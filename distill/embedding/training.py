@@ -88,7 +88,8 @@ def train(
     from distill.embedding.losses import build_loss, in_fp32
 
     if settings.schedule.gradient_checkpointing:
-        model.transformers_model.gradient_checkpointing_enable({"use_reentrant": False})
+        inner: Any = model.transformers_model
+        inner.gradient_checkpointing_enable({"use_reentrant": False})
     hook = in_fp32(model)
     trainer = _trainer_class()(
         model=model,
@@ -178,7 +179,7 @@ def _trainer_class() -> Any:
             pass
 
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-            self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+            self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
 
     return Trainer
 

@@ -8,11 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from serving.convert import citation_reply
-from serving.deps import ServiceDep, TenantDep
-from serving.replies import ModelResponse
-from serving.routes.problems import NOT_FOUND
-from serving.schemas import (
+from serving.conversation_schemas import (
     ConversationReply,
     ConversationsReply,
     DeletedConversation,
@@ -20,6 +16,10 @@ from serving.schemas import (
     TurnReply,
     TurnsReply,
 )
+from serving.convert import citation_reply
+from serving.deps import ServiceDep, TenantDep
+from serving.replies import ModelResponse
+from serving.routes.problems import NOT_FOUND
 from serving.threads import in_thread, to_the_end
 
 router = APIRouter(tags=["conversations"])

@@ -14,7 +14,14 @@ from indexing.errors import WinnowError
 from serving.deps import ServiceDep, TenantDep
 from serving.metrics import CONTENT_TYPE
 from serving.replies import ModelResponse
-from serving.schemas import CollectionReply, DefaultsReply, FacetValue, HealthReply, ReadyReply
+from serving.schemas import (
+    CollectionReply,
+    DefaultsReply,
+    FacetValue,
+    GenerationReply,
+    HealthReply,
+    ReadyReply,
+)
 from serving.state import Service
 from serving.threads import in_thread
 
@@ -108,9 +115,25 @@ async def collection(
                 top_n=defaults.top_n,
                 window_size=defaults.window_size,
             ),
+            generation=_generation(service),
             sections=sections,
             sources=sources,
         )
+    )
+
+
+def _generation(service: Service) -> GenerationReply | None:
+    if service.generator is None:
+        return None
+    wanted = service.settings.expansion
+    return GenerationReply(
+        model=service.generator.model,
+        response_mode=service.settings.generation.response_mode,
+        classify=wanted.classify,
+        rewrite=wanted.rewrite,
+        hyde=wanted.hyde,
+        multi_query=wanted.multi_query,
+        decompose=wanted.decompose,
     )
 
 

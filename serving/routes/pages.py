@@ -36,7 +36,11 @@ _START = """window.ui = SwaggerUIBundle({
 """
 
 
-@router.get("/")
+# Monitors and link checkers ask with HEAD.
+_READ = ["GET", "HEAD"]
+
+
+@router.api_route("/", methods=_READ)
 async def page() -> Response:
     """The web page."""
     file = PAGE / "index.html"
@@ -45,13 +49,13 @@ async def page() -> Response:
     return FileResponse(file, media_type="text/html; charset=utf-8")
 
 
-@router.get("/docs")
+@router.api_route("/docs", methods=_READ)
 async def docs() -> Response:
     """Swagger UI."""
     return HTMLResponse(_DOCS)
 
 
-@router.get("/docs/start.js")
+@router.api_route("/docs/start.js", methods=_READ)
 async def start_docs() -> Response:
     """What the documentation page runs."""
     return Response(_START, media_type="text/javascript; charset=utf-8")

@@ -1,0 +1,48 @@
+"""The JSON of conversations; the rules of ``serving.schemas`` hold."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from serving.schemas import CitationReply, Reply, Request
+
+
+class ConversationReply(Reply):
+    id: str
+    title: str
+    created_at: str
+    updated_at: str
+    turns: int
+
+
+class ConversationsReply(Reply):
+    """Conversations, the latest used first."""
+
+    conversations: list[ConversationReply]
+
+
+class TurnReply(Reply):
+    question: str
+    answer: str
+    kind: Literal["extractive", "none", "generated"]
+    model: str | None
+    citations: list[CitationReply]
+    created_at: str
+
+
+class TurnsReply(Reply):
+    """One conversation's turns, oldest first."""
+
+    id: str
+    turns: list[TurnReply]
+
+
+class NewConversation(Request):
+    title: str = Field("", max_length=200)
+
+
+class DeletedConversation(Reply):
+    id: str
+    deleted: bool
