@@ -8,15 +8,16 @@ PORT        ?= 8000
 HOST        ?= 127.0.0.1
 DOCS        ?=
 WINNOW_HOME ?= .winnow
+VLLM_ENV    ?=
 export WINNOW_HOME
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --prefer-binary --no-compile -c constraints.txt
 
-.PHONY: serve test lint types suite browser bench clean help
+.PHONY: serve test test-vllm lint types suite browser bench clean help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
 serve: $(VENV)/.default  ## install, index Python's language reference and DOCS, serve on PORT
 	@$(BIN)/python -m indexing pydoc
@@ -34,6 +35,9 @@ types: $(VENV)/.test
 
 suite: $(VENV)/.test browser
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(BIN)/python -m pytest
+
+test-vllm: $(VENV)/.test  ## the tests that need a real vLLM; VLLM_ENV=/path names an installed one (3.4 GB)
+	$(BIN)/python -m tests.serving.vllm.run $(if $(VLLM_ENV),--environment $(VLLM_ENV))
 
 # The page's tests drive a real Chromium. Where there is none and apt can bring it, it is installed;
 # elsewhere the suite says so and runs without them: WINNOW_TEST_BROWSER=off make test

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -178,6 +178,23 @@ class ExpansionSettings(Section):
     branch_weight: float = Field(0.5, gt=0, le=1, description="share of an expansion's rankings")
 
 
+class JwtSettings(Section):
+    """Tokens of an identity provider, checked against a shared secret or a key set."""
+
+    issuer: str = Field(min_length=1)
+    audience: str = Field(min_length=1)
+    secret: SecretStr | None = Field(None, min_length=32, description="HS256; 32 characters at least")
+    jwks: Path | None = Field(None, description="a file with the issuer's public keys: RS256, ES256, EdDSA")
+    tenants_claim: str = Field("tenants", description="claim with a tenant's name or a list of them")
+    scopes_claim: str = Field("scope", description="claim with read, write, admin: words, or a list")
+
+    @model_validator(mode="after")
+    def _one_kind_of_key(self) -> JwtSettings:
+        if (self.secret is None) == (self.jwks is None):
+            raise ValueError("set either secret or jwks")
+        return self
+
+
 class ServingSettings(Section):
     """The HTTP service."""
 
@@ -197,6 +214,12 @@ class ServingSettings(Section):
     shutdown_grace_s: float = Field(10.0, ge=0)
     query_log: Path | None = Field(None, description="file that questions are appended to; None: not kept")
     query_log_mb: float = Field(64.0, gt=0, description="size at which it is rotated; four old ones stay")
+    require_keys: bool = Field(False, description="every call names its key; False: one tenant, no keys")
+    allow_open: bool = Field(False, description="listen on a network address without keys all the same")
+    requests_per_minute: int = Field(0, ge=0, description="of each key that has no limit of its own; 0: any")
+    jwt: JwtSettings | None = Field(None, description="accept these tokens beside API keys")
+    audit_log: Path | None = Field(None, description="file of writes, refusals and use of keys; None: none")
+    audit_log_mb: float = Field(64.0, gt=0, description="size at which it is rotated; four old ones stay")
 
 
 class CatalogSettings(Section):

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from indexing.settings import Settings
+from serving.access.gate import AccessMiddleware, Gate
 from serving.cancellation import CancellationMiddleware
 from serving.errors import install_error_handlers
 from serving.guards import GuardMiddleware
@@ -35,6 +36,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
             app opens one when it starts and closes it when it stops.
     """
     metrics = Metrics() if service is None else service.metrics
+    gate = Gate(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -43,6 +45,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
         try:
             yield
         finally:
+            await gate.close()
             if service is None:
                 await opened.close()
 
@@ -55,7 +58,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    _add_layers(app, settings, metrics)
+    _add_layers(app, settings, metrics, gate)
     install_error_handlers(app)
     for subject in (search, query, chat, conversations, documents, jobs, ops, pages):
         app.include_router(subject.router)
@@ -64,12 +67,14 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     return app
 
 
-def _add_layers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def _add_layers(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate) -> None:
     """Add the layers, innermost first."""
     limits = settings.serving
     app.add_middleware(DocumentPathMiddleware)
     app.add_middleware(BodyLimitMiddleware, max_bytes=int(limits.max_query_kb * _KB), streaming=_UPLOADS)
     app.add_middleware(CancellationMiddleware, deadline_s=limits.deadline_s, others=_deadlines(settings))
+    # Outside of everything that reads a body, inside of what a browser needs no key to be refused by.
+    app.add_middleware(AccessMiddleware, gate=gate)
     app.add_middleware(GuardMiddleware, bound_host=limits.host, allowed_hosts=limits.allowed_hosts)
     app.add_middleware(RequestMiddleware, metrics=metrics)
 

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
-from indexing.records import DEFAULT_TENANT
+from serving.access.principal import Principal, principal_of
+from serving.errors import UnauthenticatedError
 from serving.state import Service
 
 
@@ -17,13 +18,23 @@ async def get_service(request: Request) -> Service:
     return service
 
 
-async def get_tenant() -> str:
-    """Return the tenant of the caller; it is decided here and nowhere in a body.
+async def get_principal(request: Request) -> Principal:
+    """Return the caller, whom the access layer has let in.
 
-    Without accounts there is one.
+    Raises:
+        UnauthenticatedError: there is none; no tenant is assumed.
     """
-    return DEFAULT_TENANT
+    principal = principal_of(request.scope)
+    if principal is None:
+        raise UnauthenticatedError("this needs a caller")
+    return principal
+
+
+async def get_tenant(principal: Annotated[Principal, Depends(get_principal)]) -> str:
+    """Return the tenant of the caller; it is decided by the key and nowhere in a body."""
+    return principal.tenant
 
 
 ServiceDep = Annotated[Service, Depends(get_service)]
+PrincipalDep = Annotated[Principal, Depends(get_principal)]
 TenantDep = Annotated[str, Depends(get_tenant)]

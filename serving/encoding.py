@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from indexing.encoders.protocols import EncoderPair
@@ -21,8 +21,16 @@ class _Text:
 class EncodeWorker:
     """Encodes texts of concurrent requests together, in the one thread that may touch the encoders."""
 
-    def __init__(self, encoders: EncoderPair, settings: ServingSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        encoders: EncoderPair,
+        settings: ServingSettings,
+        metrics: Metrics,
+        average_length: Callable[[], float | None],
+    ) -> None:
+        """``average_length`` is read for every batch with passages: the ingest sets and changes it."""
         self._encoders = encoders
+        self._average_length = average_length
         self._grace_s = settings.shutdown_grace_s
         self._worker = BatchWorker[_Text, Embedding](
             "encode",
@@ -50,5 +58,10 @@ class EncodeWorker:
         queries = [one.text for one in batch if not one.document]
         documents = [one.text for one in batch if one.document]
         encoded = iter(self._encoders.embed_queries(queries)) if queries else iter(())
-        passages = iter(self._encoders.embed_documents(documents)) if documents else iter(())
+        passages = iter(self._passages(documents) if documents else ())
         return [next(passages) if one.document else next(encoded) for one in batch]
+
+    def _passages(self, documents: list[str]) -> Sequence[Embedding]:
+        # Nothing is indexed where there is no average, and nothing is found by any vector.
+        average = self._average_length() or 1.0
+        return self._encoders.with_average_length(average).embed_documents(documents)

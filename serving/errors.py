@@ -7,7 +7,11 @@ Errors that only the service can cause::
     │   ├── UploadError              a body that is not the multipart or JSON we accept
     │   │   ├── UploadTooLargeError  more bytes than ``serving.max_upload_mb``
     │   │   └── UploadStalledError   the client stopped sending in the middle
+    │   ├── UnauthenticatedError     no key, or one that is not valid here
     │   └── ForbiddenError           a browser page of another site, or a foreign Host
+    │       └── ScopeError           the key's rights or tenants do not reach so far
+    ├── CapacityError
+    │   └── RateLimitedError         the key has used up its requests for now
     ├── StorageError                 the home folder does not take the upload
     └── GoldenError                  a model gives a wrong answer to a known question
 """
@@ -57,6 +61,18 @@ class ForbiddenError(winnow.InputError):
     """The request comes from another site's page, or names a foreign host."""
 
 
+class UnauthenticatedError(winnow.InputError):
+    """The request has no key, or one that is not valid here."""
+
+
+class ScopeError(ForbiddenError):
+    """The caller is known and may not do this, or not for this tenant."""
+
+
+class RateLimitedError(winnow.CapacityError):
+    """The caller has sent as many requests as its key allows for now."""
+
+
 # Every subclass of WinnowError has its own line: a test walks the family.
 STATUS: Mapping[type[winnow.WinnowError], HTTPStatus] = {
     winnow.WinnowError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -69,6 +85,9 @@ STATUS: Mapping[type[winnow.WinnowError], HTTPStatus] = {
     UploadTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UploadStalledError: HTTPStatus.REQUEST_TIMEOUT,
     ForbiddenError: HTTPStatus.FORBIDDEN,
+    ScopeError: HTTPStatus.FORBIDDEN,
+    UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
+    RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     StorageError: HTTPStatus.INSUFFICIENT_STORAGE,
     GoldenError: HTTPStatus.SERVICE_UNAVAILABLE,
     winnow.NotFoundError: HTTPStatus.NOT_FOUND,
@@ -133,6 +152,8 @@ def error_response(error: winnow.WinnowError) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, winnow.CapacityError):
         headers["retry-after"] = str(max(1, ceil(error.retry_after_s)))
+    if isinstance(error, UnauthenticatedError):
+        headers["www-authenticate"] = 'Bearer realm="winnow"'
     if isinstance(error, UploadError):
         # The rest of the body has not been read: the connection cannot be reused.
         headers["connection"] = "close"

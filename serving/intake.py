@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from indexing.catalog import JobRecord
 from indexing.errors import InputError
+from serving.access.principal import principal_of
 from serving.errors import UploadError, UploadStalledError, UploadTooLargeError
 from serving.schemas import NewDocuments
 from serving.state import Service
@@ -93,6 +94,9 @@ def _explained(error: ValidationError) -> InputError:
 
 async def _body(request: Request, max_mb: float, service: Service) -> AsyncIterator[bytes]:
     """Yield the body's chunks, counted against the limit and the clock."""
+    principal = principal_of(request.scope)
+    if principal is not None:
+        max_mb = principal.smaller_mb(max_mb)
     limit = int(max_mb * _MB)
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -118,6 +122,6 @@ async def _body(request: Request, max_mb: float, service: Service) -> AsyncItera
 
 def _too_large(max_mb: float) -> UploadTooLargeError:
     return UploadTooLargeError(
-        f"more than {max_mb:g} MB; send it in parts, or raise serving.max_upload_mb (files) "
-        "or serving.max_json_mb (JSON)"
+        f"more than {max_mb:g} MB; send it in parts, or raise serving.max_upload_mb (files), "
+        "serving.max_json_mb (JSON) or the key's limit"
     )

@@ -16,7 +16,7 @@ import numpy as np
 from indexing.catalog import Catalog
 from indexing.collection.protocol import Collection
 from indexing.errors import QueueFullError, WinnowError
-from indexing.records import DEFAULT_TENANT, Embedding
+from indexing.records import Embedding
 from retrieval.rerank import RerankScores
 from serving.errors import GoldenError
 from serving.schemas import CheckReply, ReadyReply
@@ -94,7 +94,7 @@ class Readiness:
 
 
 async def _check_catalog(catalog: Catalog) -> str:
-    count = await in_thread(catalog.count_documents, DEFAULT_TENANT)
+    count = await in_thread(catalog.count_documents, None)
     return f"{count} documents"
 
 

@@ -335,8 +335,8 @@ class CollectionReply(Reply):
     home: Literal["embedded", "memory", "server"]
     documents: int
     points: int
-    indexed_points: int
-    segments: int
+    indexed_points: int | None = Field(description="of all tenants; null without the scope admin")
+    segments: int | None
     disk_bytes: int | None
     optimizing: bool
     read_only: bool

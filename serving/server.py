@@ -11,7 +11,8 @@ from math import ceil
 
 import uvicorn
 
-from indexing.settings import Settings
+from indexing.errors import SettingsError
+from indexing.settings import ServingSettings, Settings
 from serving.app import create_app
 from serving.guards import is_loopback
 from serving.state import open_service
@@ -52,13 +53,28 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Raises:
+        SettingsError: a network address without keys, which nobody has allowed.
         WinnowError: a model or a store does not open.
     """
-    if not is_loopback(settings.serving.host):
-        logger.warning(
-            "listening on %s: whoever reaches it can read and delete every document", settings.serving.host
-        )
+    refuse_open_network(settings.serving)
     asyncio.run(_serve(settings))
+
+
+def refuse_open_network(serving: ServingSettings) -> None:
+    """Raise when whoever reaches the address could read and delete every document.
+
+    Raises:
+        SettingsError: as said, unless ``serving.allow_open``.
+    """
+    if serving.require_keys or is_loopback(serving.host):
+        return
+    if not serving.allow_open:
+        raise SettingsError(
+            f"serving.host is {serving.host!r}, a network address, and no key is asked for: set "
+            "serving.require_keys = true and make one with `python -m serving.keys create NAME`, or set "
+            "serving.allow_open = true where something else decides who reaches it"
+        )
+    logger.warning("listening on %s: whoever reaches it can read and delete every document", serving.host)
 
 
 async def _serve(settings: Settings) -> None:

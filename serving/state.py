@@ -133,7 +133,7 @@ async def _open_parts(
     reranker = LiveReranker(settings, metrics)
     collection, encoders = await _open_all(settings, catalog, reranker)
     parts.append(collection)
-    worker = EncodeWorker(encoders, settings.serving, metrics)
+    worker = EncodeWorker(encoders, settings.serving, metrics, lambda: _average_length(catalog))
     parts.append(worker)
     reranker.start()
     parts.append(reranker)
@@ -219,8 +219,12 @@ def _open_query_log(settings: Settings) -> QueryLog | None:
 def _load_encoders(settings: Settings, catalog: Catalog) -> EncoderPair:
     from indexing.encoders import load_encoders
 
+    return load_encoders(settings.encoders, average_length=_average_length(catalog))
+
+
+def _average_length(catalog: Catalog) -> float | None:
     average = catalog.meta("sparse_average_length")
-    return load_encoders(settings.encoders, average_length=None if average is None else float(average))
+    return None if average is None else float(average)
 
 
 async def _open_all(

@@ -15,9 +15,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 VOCABULARY = 4096
-_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+_PAD, _END = "<|endoftext|>", "<|im_end|>"
+_SPECIAL = [_PAD, "<|im_start|>", _END, "<think>", "</think>"]
 _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -29,8 +31,11 @@ def build_model(folder: Path, *, hidden: int = 512, layers: int = 8, context: in
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_train_tokenizer(), eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token=None
+    tokenizer: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=_train_tokenizer(),
+        eos_token=_END,
+        pad_token=_PAD,
+        unk_token=None,
     )
     tokenizer.chat_template = _TEMPLATE
     tokenizer.model_max_length = context
@@ -46,10 +51,11 @@ def build_model(folder: Path, *, hidden: int = 512, layers: int = 8, context: in
         max_position_embeddings=context,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"),
-        pad_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+        eos_token_id=tokenizer.convert_tokens_to_ids(_END),
+        pad_token_id=tokenizer.convert_tokens_to_ids(_PAD),
     )
-    model = Qwen3ForCausalLM(config).eval().to(torch.bfloat16)  # type: ignore[arg-type]
+    model: Any = Qwen3ForCausalLM(config)
+    model = model.eval().to(torch.bfloat16)
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
     return folder
@@ -57,6 +63,7 @@ def build_model(folder: Path, *, hidden: int = 512, layers: int = 8, context: in
 
 def _train_tokenizer() -> object:
     from pydoc_data.topics import topics
+
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

@@ -77,8 +77,11 @@ class Catalog:
         with self._engine.connect() as connection:
             return [_record(row) for row in connection.execute(query.order_by(_d.doc_id).limit(limit))]
 
-    def count_documents(self, tenant: str) -> int:
-        query = select(func.count()).where(_d.tenant == tenant, _d.state == "live")
+    def count_documents(self, tenant: str | None) -> int:
+        """Count one tenant's searchable documents; None: everybody's, for operators."""
+        query = select(func.count()).where(_d.state == "live")
+        if tenant is not None:
+            query = query.where(_d.tenant == tenant)
         with self._engine.connect() as connection:
             return int(connection.scalar(query) or 0)
 
@@ -219,6 +222,10 @@ class Catalog:
     def jobs(self, tenant: str, limit: int = 50) -> list[JobRecord]:
         """Return the tenant's jobs, newest first."""
         return self.job_table.list(tenant, limit)
+
+    def job_states(self, limit: int) -> Sequence[str]:
+        """Return the states of the newest jobs of all tenants, for operators."""
+        return self.job_table.states(limit)
 
     def unfinished_jobs(self) -> bool:
         """Whether any job is queued or was left running by a process that died."""

@@ -64,6 +64,12 @@ class JobTable:
         with self._engine.connect() as connection:
             return [_record(row) for row in connection.execute(query)]
 
+    def states(self, limit: int) -> Sequence[str]:
+        """The states of the newest jobs of all tenants."""
+        query = select(_j.state).order_by(_j.number.desc()).limit(limit)
+        with self._engine.connect() as connection:
+            return [str(state) for state in connection.scalars(query)]
+
     def unfinished(self) -> bool:
         """Whether a job is queued, or was left running by a process that died."""
         query = select(_j.id).where(_j.state.in_(("queued", "running"))).limit(1)

@@ -27,7 +27,7 @@ from indexing.errors import (
     SettingsError,
 )
 from indexing.settings import GenerationSettings
-from retrieval.generation.protocol import Chunk, Completion, GenerationRequest, TokenCounts, Usage
+from retrieval.generation.protocol import Chunk, Completion, GenerationRequest, Message, TokenCounts, Usage
 from retrieval.generation.replicas import Replicas
 from retrieval.generation.salts import cache_salt, salt_secret
 from retrieval.generation.tokens import TokenCounter
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 # Answers of a replica that another one may take instead.
 _TRY_ANOTHER = frozenset({429, 502, 503, 504})
 _ERROR_CHARS = 300
+_PROBE = GenerationRequest((Message("user", "Repeat: one two three"),), max_tokens=4, timeout_s=4.0)
 
 
 def open_generator(
@@ -88,6 +89,7 @@ class HttpGenerator:
         self._counter = TokenCounter(self._client, settings.tokenizer)
         self._model = settings.model
         self._running = 0
+        self._doubted = False  # the last answer failed
 
     @property
     def model(self) -> str:
@@ -122,8 +124,12 @@ class HttpGenerator:
                     except TimeoutError as error:
                         raise GenerationTimeoutError(f"the answer was not done within {limit:g} s") from error
                     except StopAsyncIteration:
+                        self._doubted = False
                         return
                     yield chunk
+        except GenerationError:
+            self._doubted = True
+            raise
         finally:
             self._running -= 1
 
@@ -140,10 +146,17 @@ class HttpGenerator:
 
     async def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
         """Return the tokens of each text (see :class:`TokenCounter`)."""
-        return await self._counter.count(texts, self._replicas.order("")[0], await self._name())
+        try:
+            return await self._counter.count(texts, self._replicas.order("")[0], await self._name())
+        except GenerationError:
+            self._doubted = True
+            raise
 
     async def check(self) -> str:
-        """Return a line naming the model and the replicas that answer."""
+        """Return a line naming the model and the replicas that answer.
+
+        After an answer that failed, one of a few tokens is asked for first.
+        """
         answering: list[str] = []
         reasons: list[str] = []
         for url in self._replicas.urls:
@@ -160,6 +173,10 @@ class HttpGenerator:
             answering.append(url)
         if not answering:
             raise GenerationUnavailableError("; ".join(reasons))
+        if self._doubted:
+            # A server may list its models and write nothing; asked only then, since it costs a turn.
+            await self.count_tokens(["one"])
+            await self.complete(_PROBE)
         return f"{await self._name()} on {len(answering)} of {len(self._replicas.urls)} replicas"
 
     async def aclose(self) -> None:

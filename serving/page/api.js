@@ -1,6 +1,8 @@
 // The HTTP API, and its failures as values a page can explain.
 
-/** `kind` is "network", "busy" (429, 503) or "http"; `retryAfter` is in seconds or null. */
+import { serverEvents } from "./sse.js";
+
+/** `kind` is "network", "broken" (an answer that stopped half-way), "busy" (429, 503) or "http"; `retryAfter` is in seconds or null. */
 export class ApiError extends Error {
   constructor(kind, status, message, retryAfter = null) {
     super(message);
@@ -64,6 +66,37 @@ export const ask = (body, signal) =>
     body: JSON.stringify(body),
     signal,
   });
+
+/** The events of an answer as they come, up to and with "done". */
+export async function* askStreaming(body, signal) {
+  const response = await request("v1/query", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ ...body, stream: true }),
+    signal,
+  });
+  try {
+    for await (const { event, data } of serverEvents(response)) {
+      if (event === "error") throw failure(data.status, JSON.stringify(data), null);
+      yield { event, data };
+      if (event === "done") return;
+    }
+  } catch (error) {
+    if (error.name === "AbortError" || error instanceof ApiError) throw error;
+    throw new ApiError("broken", 0, error.message);
+  }
+  throw new ApiError("broken", 0, "the answer stopped half-way");
+}
+
+/** The configured language model with its defaults, or null; facets are left out, since they take time. */
+export const generation = async () => (await json(`v1/collection${query({ facet_limit: 0 })}`)).generation ?? null;
+
+const conversationPath = (id) => `v1/conversations/${encodeURIComponent(id)}`;
+export const beginConversation = (signal) =>
+  json("v1/conversations", { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}", signal });
+export const conversations = async (limit) => (await json(`v1/conversations${query({ limit })}`)).conversations;
+export const conversation = (id, signal) => json(conversationPath(id), { signal });
+export const deleteConversation = (id) => json(conversationPath(id), { method: "DELETE" });
 
 export const collection = () => json("v1/collection");
 export const documents = (limit, after) => json(`v1/documents${query({ limit, after })}`);

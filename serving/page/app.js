@@ -1,27 +1,39 @@
-// Ties the address, the question box, the results, the reader and the keyboard together.
+// Ties the address, the question box, the conversation, the results, the reader and the keyboard together.
 
 import * as api from "./api.js";
+import { LiveAnswer, renderAnswer, titleOf } from "./answer.js";
+import { AskForm } from "./asking.js";
 import { CollectionView } from "./collection.js";
-import { byId, h } from "./dom.js";
+import { byId, h, language } from "./dom.js";
 import { receiptPanel, totalMs } from "./explain.js";
-import { lang, ms, number, t, toggle, translate } from "./i18n.js";
+import { lang, ms, t, toggle, translate } from "./i18n.js";
+import { showKeys, watchKeys } from "./keys.js";
 import { notice, showError } from "./notice.js";
+import { watchQuotes } from "./quotes.js";
 import { Reader } from "./reader.js";
-import { renderAnswer, renderResults, titleOf } from "./results.js";
+import { renderResults } from "./results.js";
+import { Talk } from "./talk.js";
+import { renderThread, Talks } from "./talks.js";
 import { parse, requestOf, searchOf } from "./url.js";
 
 const REMEMBERED = 12; // Responses kept, so that back and forward are instant.
-const FILTERS = ["mode", "section", "source", "doc", "top_n", "rerank"];
-const KEYS = [["/", "focus"], ["Enter", "ask"], ["j k ↓ ↑", "move"], ["Enter o", "open"], ["e", "why"], ["1 … 9", "cite"], ["Esc", "esc"], ["?", "help"]];
 
 const form = byId("ask");
 const box = byId("question");
 const narrow = window.matchMedia("(max-width: 62rem)");
 const responses = new Map();
 const reader = new Reader(byId("reader"), () => closeReader());
+const asking = new AskForm(form, {
+  // In a conversation filters are for the next question: the last one is not asked again.
+  onClear: (names) => go(Object.fromEntries((model ? ["q", ...names] : names).map((name) => [name, ""]))), titleOf: docTitle,
+});
 const collectionView = new CollectionView(byId("view-collection"), () => {
   responses.clear();
   asked = info = null;
+});
+const talk = new Talk({ begun, named, found, piece: (text, restart) => (restart ? live.restart() : null, live.add(text)), ended });
+const talks = new Talks(byId("talks"), (id) => {
+  if (id === talk.id) leaveTo("./");
 });
 
 let state = parse(location);
@@ -29,6 +41,9 @@ let asked = null; // The key of the question whose response is on the page.
 let response = null;
 let under = null; // Aborts the request under way.
 let info = null; // What /v1/collection said.
+let model = null; // The language model, once known to be there.
+let knowing = null; // The promise of that.
+let live = null; // The answer that is being written.
 let opener = null; // Where the focus was before the reader.
 
 /* ---- address ---- */
@@ -49,20 +64,33 @@ function closeReader() {
 function sync() {
   const before = state;
   state = parse(location);
-  const asking = state.view === "ask";
-  byId("view-ask").hidden = !asking;
-  byId("view-collection").hidden = asking;
-  byId("nav-ask").toggleAttribute("aria-current", asking);
-  byId("nav-collection").toggleAttribute("aria-current", !asking);
-  if (asking) {
+  const inAsk = state.view === "ask";
+  byId("view-ask").hidden = !inAsk;
+  byId("view-collection").hidden = inAsk;
+  byId("nav-ask").toggleAttribute("aria-current", inAsk);
+  byId("nav-collection").toggleAttribute("aria-current", !inAsk);
+  byId("nav-ask").setAttribute("href", !inAsk && talk.id ? `?c=${talk.id}` : "./");
+  if (inAsk) {
     collectionView.hide();
-    fillForm();
-    askFromAddress();
+    asking.ask(state);
+    asking.fill(state);
+    showAsked();
   } else if (!collectionView.shown) collectionView.show();
-  document.title = asking ? (state.q ? `${state.q} – Winnow` : "Winnow") : `${t("collection.title")} – Winnow`;
+  setTitle();
   const place = (where) => (where ? `${where.doc} ${where.start} ${where.end}` : "");
   if (state.reader && (place(state.reader) !== place(before.reader) || byId("reader").hidden)) openReader();
   else if (!state.reader && !byId("reader").hidden) shutReader();
+}
+
+function leaveTo(href) {
+  history.pushState(null, "", new URL(href, document.baseURI));
+  sync();
+}
+
+function setTitle() {
+  const question = state.q || (talk.current ?? talk.turns.at(-1))?.question;
+  const named = state.view === "collection" ? t("collection.title") : question;
+  document.title = named ? `${named} – Winnow` : "Winnow";
 }
 
 /* ---- reader ---- */
@@ -72,7 +100,8 @@ function openReader() {
   const { doc, start, end } = state.reader;
   const results = (response?.results ?? []).filter((item) => item.doc_id === doc);
   const result = results.find((item) => item.start <= start && item.end >= end) ?? results[0];
-  const cited = response?.citations?.find((item) => item.doc_id === doc && item.start === start && item.end === end);
+  const cited = (model ? talk.responses : [response]).flatMap((one) => one?.citations ?? [])
+    .find((item) => item.doc_id === doc && item.start === start && item.end === end);
   const quote = cited?.quote ?? results.find((item) => item.start === start && item.end === end)?.text;
   const others = results.flatMap((item) => (item.highlights?.length ? item.highlights : [[item.start, item.end]]));
   document.body.classList.add("reading");
@@ -96,34 +125,24 @@ function setModal() {
 
 /* ---- asking ---- */
 
-function fillForm() {
-  if (document.activeElement !== box || state.q !== box.value.trim()) box.value = state.q;
-  for (const name of ["section", "source", "top_n", "rerank"]) form.elements[name].value = state[name];
-  form.elements.mode.value = state.mode || defaultMode();
-  const active = FILTERS.filter((name) => state[name]);
-  const button = byId("toggle-filters");
-  button.textContent = t("filter.toggle") + (active.length ? ` (${number(active.length)})` : "");
-  byId("active-filters").replaceChildren(...active.map(filterTag));
-}
-
-function filterTag(name) {
-  const shown = { mode: () => t(`mode.${state.mode}`), rerank: () => `${t("filter.rerank")}: ${t(state.rerank === "true" ? "rerank.on" : "rerank.off")}`,
-    top_n: () => `${t("filter.top_n")}: ${state.top_n}`, doc: () => `${t("filter.doc")}: ${docTitle(state.doc)}` }[name]?.() ?? state[name];
-  return h("button", { type: "button", class: "tag", "aria-label": t("filter.remove", { name: shown }), on: { click: () => go({ [name]: "" }) } },
-    h("span", {}, shown), h("span", { "aria-hidden": "true" }, " ×"));
-}
-
-const docTitle = (id) => {
+function docTitle(id) {
   const result = response?.results?.find((item) => item.doc_id === id) ?? collectionView.documents?.find((item) => item.doc_id === id);
   return result ? titleOf({ ...result, source: result.source ?? result.sources?.[0] }) : `${id.slice(0, 12)}…`;
-};
+}
 
-const defaultMode = () => info?.defaults?.mode ?? "hybrid";
+/** Whether a language model is there; a service that does not answer is asked again next time. */
+function know() {
+  knowing ??= api.generation().catch(() => (knowing = null));
+  return knowing;
+}
 
-function readForm() {
-  const values = Object.fromEntries(["mode", "section", "source", "top_n", "rerank"].map((name) => [name, form.elements[name].value.trim()]));
-  if (values.mode === defaultMode()) values.mode = "";
-  return { view: "ask", q: box.value.trim(), ...values };
+async function showAsked() {
+  const wanted = state;
+  const first = asking.model;
+  model = asking.model = await know();
+  if (wanted !== state) return; // The address has changed: its own turn comes.
+  if (model !== first) asking.fill(state);
+  return model ? follow() : askFromAddress();
 }
 
 async function askFromAddress(again = false) {
@@ -165,26 +184,41 @@ async function askFromAddress(again = false) {
 
 function showResponse() {
   const results = response?.results ?? [];
-  const receipt = byId("receipt");
-  renderAnswer(byId("answer"), response ?? {});
+  const turn = model ? talk.current : null;
+  if (model) showTalk();
+  if (!turn || !talk.busy) renderAnswer(byId("answer"), response ?? {}, Boolean(model));
   renderResults(byId("results"), response ?? {});
-  receipt.hidden = !response?.receipt;
-  receipt.replaceChildren(...(response?.receipt ? [receiptPanel(response.receipt)] : []));
+  showReceipt();
   byId("notices").replaceChildren();
   byId("status").textContent = "";
-  if (!response) return state.q ? undefined : welcome();
+  if (!response) return state.q || talk.turns.length ? undefined : welcome();
   byId("welcome").replaceChildren();
-  const took = ms(totalMs(response.receipt));
-  byId("status").textContent = results.length
-    ? t(results.length === 1 ? "status.one" : "status.found", { n: results.length, ms: took }) : t("status.none");
+  byId("status").textContent = statusOf(turn, results);
   const degraded = response.receipt?.degraded ?? [];
   if (degraded.length) byId("notices").append(h("div", { class: "notice" }, h("p", {}, t("degraded")), h("ul", {}, degraded.map((why) => h("li", {}, String(why))))));
-  if (!results.length) byId("notices").append(nothing());
+  if (turn?.state === "stopped" && response.answer) byId("notices").append(notice(t("answer.stopped")));
+  if (turn?.state === "failed") failed(turn);
+  else if (response.results && !results.length && !talk.busy) byId("notices").append(nothing());
+}
+
+function showReceipt() {
+  const receipt = byId("receipt");
+  receipt.hidden = !response?.receipt?.stages.length;
+  receipt.replaceChildren(...(receipt.hidden ? [] : [receiptPanel(response.receipt, response.usage)]));
+}
+
+function statusOf(turn, results) {
+  const took = ms(turn ? turn.foundMs : totalMs(response.receipt));
+  if (turn?.state === "failed") return "";
+  if (turn?.state === "stopped") return t("status.stopped");
+  if (talk.busy) return response.results ? t("status.writing", { n: results.length, ms: took }) : t("status.asking");
+  if (!response.results) return t("status.direct");
+  return results.length ? t(results.length === 1 ? "status.one" : "status.found", { n: results.length, ms: took }) : t("status.none");
 }
 
 function nothing() {
-  const filtered = FILTERS.some((name) => state[name] && name !== "top_n" && name !== "rerank");
-  const clear = h("button", { type: "button", on: { click: () => go(Object.fromEntries(FILTERS.map((name) => [name, ""]))) } }, t("filter.clear"));
+  const filtered = asking.narrowed(state);
+  const clear = h("button", { type: "button", on: { click: () => asking.onClear(asking.fields) } }, t("filter.clear"));
   const hint = h("p", {}, `${t("none.title")} ${t(filtered ? "none.filters" : "none.hint")}`);
   return h("div", { class: "nothing" }, hint, filtered ? clear : null);
 }
@@ -195,86 +229,111 @@ async function welcome() {
   } catch (error) {
     return state.q ? undefined : showError(byId("notices"), error, welcome);
   }
-  const options = (facets) => (facets ?? []).slice(0, 500).map(({ value }) => h("option", { value }));
-  byId("known-sections").replaceChildren(...options(info.sections));
-  byId("known-sources").replaceChildren(...options(info.sources));
-  form.elements.top_n.placeholder = info.defaults?.top_n ?? "";
-  fillForm();
-  if (state.q || state.view !== "ask") return;
+  asking.know(info);
+  asking.fill(state);
+  if (state.q || (model && state.c) || talk.current || state.view !== "ask") return;
   byId("welcome").replaceChildren(info.points
     ? h("p", {}, t("welcome.holds", { documents: info.documents ?? 0, points: info.points }))
     : h("p", {}, t("welcome.empty"), " ", h("a", { href: "?view=collection", data: { nav: "" } }, t("welcome.add")), " ", t("welcome.cli")));
 }
 
-/* ---- keyboard ---- */
+/* ---- conversation ---- */
 
-const cards = () => [...document.querySelectorAll(".result")];
-
-function move(step) {
-  const all = cards();
-  const at = all.findIndex((card) => card.contains(document.activeElement));
-  if (at === 0 && step < 0) return box.focus();
-  const current = at >= 0 ? at : all.findIndex((card) => card.tabIndex === 0) - (step > 0 ? 1 : 0);
-  const next = all[Math.max(0, Math.min(all.length - 1, current + step))];
-  if (!next) return;
-  for (const card of all) card.tabIndex = card === next ? 0 : -1;
-  next.focus({ preventScroll: true });
-  next.scrollIntoView({ block: "nearest" });
-}
-
-const selected = () => document.activeElement?.closest?.(".result");
-
-function keyCommand(event) {
-  const card = selected();
-  const open = () => card?.querySelector("a.open").click();
-  const commands = {
-    "/": () => { go({ view: "ask" }, { replace: true }); box.focus(); box.select(); },
-    "?": () => showKeys(),
-    j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),
-    o: open, Enter: document.activeElement === card ? open : null,
-    e: () => card?.querySelector("details.why > summary").click(),
-  };
-  if (/^[1-9]$/.test(event.key)) return () => byId("answer").querySelector(`.chip[data-label="${event.key}"]`)?.click();
-  return commands[event.key];
-}
-
-function onKey(event) {
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (document.querySelector("dialog[open]")) return;
-  if (event.key === "Escape") return escape(event);
-  const target = event.target;
-  if (target === box && event.key === "ArrowDown" && box.selectionEnd === box.value.length && cards().length) {
-    event.preventDefault();
-    return move(1);
+/** Makes the conversation what the address says; a question in the address is asked in it. */
+async function follow(again = false) {
+  const left = !state.c && !state.q && talk.current; // "New conversation", before the first one had a name.
+  if (state.c !== talk.id || left) {
+    talk.clear();
+    asked = response = null;
+    showResponse();
+    if (state.c && !(await open(state.c))) return;
   }
-  if (target.closest?.("input, textarea, select")) return;
-  if (event.key.startsWith("Arrow") && byId("reader").contains(target)) return;
-  const command = keyCommand(event);
-  if (!command) return;
-  event.preventDefault();
-  command();
+  if (!state.q) return talk.current || talk.turns.length ? undefined : showResponse();
+  const body = requestOf(state, true);
+  const key = JSON.stringify(body);
+  if (key === asked && !again) return;
+  asked = key;
+  if (box.value.trim() === state.q) box.value = "";
+  await talk.ask(body);
 }
 
-function escape(event) {
-  if (!byId("reader").hidden) closeReader();
-  else if (!byId("filters").hidden && form.contains(event.target)) toggleFilters(false);
-  else document.activeElement?.blur?.();
+/** Whether a kept conversation could be opened. */
+async function open(id) {
+  try {
+    await talk.open(id);
+  } catch (error) {
+    if (state.c !== id) return false;
+    if (error.status === 404) byId("notices").replaceChildren(notice(t("talk.gone")));
+    else showError(byId("notices"), error, () => (talk.clear(), follow()));
+    return false;
+  }
+  if (state.c !== id) return false;
+  if (!state.q) showResponse();
+  setTitle();
+  return true;
 }
 
-function showKeys() {
-  const rows = KEYS.map(([keys, name]) => h("div", {}, h("dt", {}, keys.split(" ").map((key) => h("kbd", {}, key))), h("dd", {}, t(`keys.${name}`))));
-  byId("keys").replaceChildren(h("form", { method: "dialog" }, h("h2", { id: "keys-title" }, t("keys.title")), h("dl", {}, rows),
-    h("div", { class: "actions" }, h("button", { autofocus: true }, t("keys.close")))));
-  byId("keys").showModal();
+function begun(turn) {
+  response = turn.response;
+  live = new LiveAnswer(byId("answer"), byId("spoken"));
+  byId("answer").hidden = true;
+  showResponse();
+  setTitle();
+  byId("asked").scrollIntoView({ block: "start" });
+}
+
+function named(id) {
+  if (state.view !== "ask") return;
+  history.replaceState(null, "", `${location.pathname}${searchOf({ ...state, c: id })}${location.hash}`);
+  state = parse(location);
+  talks.render(id, true);
+}
+
+function found() {
+  showResponse();
+  byId("asked").scrollIntoView({ block: "start" });
+}
+
+function ended(turn) {
+  live.end();
+  const focused = document.activeElement === byId("stop");
+  showResponse();
+  if (focused) box.focus();
+  if (turn.state !== "done" || state.view !== "ask" || state.c !== talk.id) return;
+  // The service has kept the question, so the address need not repeat it.
+  asked = null;
+  history.replaceState(null, "", `${location.pathname}${searchOf({ ...state, q: "" })}${location.hash}`);
+  state = parse(location);
+}
+
+function failed(turn) {
+  const retry = () => follow(true);
+  if (turn.error.status !== 404) return showError(byId("notices"), turn.error, retry);
+  const fresh = () => {
+    talk.clear();
+    asked = null;
+    go({ q: turn.question, c: "" }, { replace: true });
+  };
+  byId("notices").replaceChildren(notice(t("talk.gone"), h("button", { type: "button", on: { click: fresh } }, t("talk.new"))));
+}
+
+/** The earlier turns, the question, and the box: under the answer once something was asked. */
+function showTalk() {
+  const turn = talk.current;
+  const begun = Boolean(turn || talk.turns.length);
+  byId("view-ask").classList.toggle("talking", begun);
+  talks.render(talk.id, begun || Boolean(state.c));
+  renderThread(byId("thread"), talk.turns);
+  byId("asked").hidden = !turn;
+  byId("asked").textContent = turn?.question ?? "";
+  byId("asked").lang = language(turn?.question ?? "") ?? "";
+  asking.place(begun, talk.busy);
 }
 
 /* ---- wiring ---- */
 
 function toggleFilters(show) {
-  byId("filters").hidden = !show;
-  byId("toggle-filters").setAttribute("aria-expanded", String(show));
-  if (!show) byId("toggle-filters").focus();
-  else form.querySelector("[name=mode]:checked")?.focus();
+  asking.toggle(show);
   if (show) welcome();
 }
 
@@ -287,9 +346,11 @@ function setLanguage() {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const next = readForm();
+  const next = { view: "ask", q: box.value.trim(), ...asking.read() };
   if (!next.q) return box.focus();
-  if (searchOf({ ...state, ...next }) !== location.search) go(next);
+  if (talk.busy) return;
+  if (searchOf({ ...state, ...next }) !== location.search) go(next, { replace: Boolean(state.c) });
+  else if (model) follow(true);
   else if (byId("view-ask").ariaBusy !== "true") askFromAddress(true);
 });
 // An input method confirms its candidate with Enter; that is not a question yet.
@@ -299,14 +360,17 @@ box.addEventListener("keydown", (event) => {
     form.requestSubmit();
   }
 });
-byId("filters").addEventListener("change", () => go(readForm(), { replace: !box.value.trim() }));
+// Without a conversation a changed filter asks again; in one it is for the next question.
+byId("filters").addEventListener("change", () => go(
+  { view: "ask", q: model ? "" : box.value.trim(), ...asking.read() }, { replace: Boolean(model) || !box.value.trim() }));
+byId("stop").addEventListener("click", () => talk.stop());
 byId("toggle-filters").addEventListener("click", () => toggleFilters(byId("filters").hidden));
 byId("show-keys").addEventListener("click", showKeys);
 byId("language").addEventListener("click", () => {
   toggle();
   setLanguage();
   if (state.view === "ask") {
-    fillForm();
+    asking.fill(state);
     showResponse();
   } else collectionView.show();
   if (state.reader) openReader();
@@ -315,16 +379,18 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest?.("a[data-nav]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault();
-  history.pushState(null, "", new URL(link.getAttribute("href"), document.baseURI));
-  sync();
+  leaveTo(link.getAttribute("href"));
   if (state.view === "ask") box.focus();
   else byId("main").focus({ preventScroll: true });
 });
 for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
-document.addEventListener("keydown", onKey);
+watchKeys({
+  ask: () => go({ view: "ask" }, { replace: true }), closeReader, closeFilters: () => toggleFilters(false),
+});
 window.addEventListener("popstate", sync);
 narrow.addEventListener("change", setModal);
 
+watchQuotes();
 setLanguage();
 sync();
 if (state.view === "ask" && !state.reader) box.focus();

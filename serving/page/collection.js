@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { baseName, byId, h, language, shortSource } from "./dom.js";
 import { bytes, has, moment, number, share, t } from "./i18n.js";
 import { describe, showError } from "./notice.js";
-import { titleOf } from "./results.js";
+import { titleOf } from "./answer.js";
 import { hashOf, searchOf } from "./url.js";
 
 const PAGE = 100;

@@ -7,6 +7,7 @@ const MAX_WAIT_S = 120;
 
 export function describe(error) {
   if (error.kind === "network") return t("error.network", { host: location.host });
+  if (error.kind === "broken") return t("error.broken");
   if (error.status === 429) return t("error.busy");
   if (error.kind === "busy") return t("error.unavailable", { message: error.message });
   if (error.status === 504) return t("error.slow");

@@ -1,6 +1,7 @@
-// The answer with its citations, and the passages.
+// The passages.
 
-import { baseName, h, language, shortSource, slice } from "./dom.js";
+import { labelOf, moreButton, titleOf } from "./answer.js";
+import { h, language, shortSource, slice } from "./dom.js";
 import { explanation, rankLine } from "./explain.js";
 import { number, score, t } from "./i18n.js";
 import { reflow } from "./reflow.js";
@@ -8,56 +9,6 @@ import { hashOf } from "./url.js";
 
 const LONG = 900; // Code points shown of a long window …
 const BEFORE = 250; // … from this many before the sentence that ranks.
-const LONG_QUOTE = 420;
-
-export const titleOf = (item) => item.title || baseName(item.source) || item.doc_id;
-const label = (citation) => String(citation.label).replace(/^\[|\]$/g, "");
-
-function whereOf(citation, results) {
-  const result = results.find((item) => item.doc_id === citation.doc_id);
-  const title = titleOf({ ...citation, title: result?.title });
-  return citation.page ? title + t("join") + t("page", { n: citation.page }) : title;
-}
-
-function chip(citation, results) {
-  const name = label(citation);
-  return h("a", {
-    class: "chip", href: hashOf(citation.doc_id, citation.start, citation.end), title: citation.quote,
-    "aria-label": t("answer.cite", { label: name, where: whereOf(citation, results) }), data: { label: name },
-  }, name);
-}
-
-/** `[1]` and `[1, 2]` become chips where the labels are known; other brackets stay text. */
-function withChips(text, citations, results) {
-  const known = new Map(citations.map((citation) => [label(citation), citation]));
-  const parts = [];
-  let from = 0;
-  for (const match of text.matchAll(/\[([^[\]]{1,40})\]/g)) {
-    const names = match[1].split(/[,，、;\s]+/).filter(Boolean);
-    if (!names.length || !names.every((name) => known.has(name))) continue;
-    parts.push(text.slice(from, match.index), ...names.map((name) => chip(known.get(name), results)));
-    from = match.index + match[0].length;
-  }
-  return [...parts, text.slice(from)];
-}
-
-export function renderAnswer(section, response) {
-  const { answer = "", citations = [], results = [], kind = "extractive" } = response;
-  section.hidden = !answer || kind === "none" || !results.length;
-  if (section.hidden) return section.replaceChildren();
-  // Quotes may hold brackets of their own, so an extractive answer is laid out from its citations.
-  const paragraphs = kind === "extractive" && citations.length
-    ? citations.map((citation) => quoted(citation, results))
-    : answer.split(/\n+/).filter((line) => line.trim()).map((line) => h("p", { lang: language(line) }, withChips(line, citations, results)));
-  const cited = citations.map((citation) => h("li", {},
-    h("a", { class: "plain", href: hashOf(citation.doc_id, citation.start, citation.end) },
-      h("span", { class: "chip still" }, label(citation)), h("span", {}, whereOf(citation, results)))));
-  section.replaceChildren(
-    h("h2", { id: "answer-heading", class: "visually-hidden" }, t("answer.title")),
-    h("div", { class: "answer-text" }, paragraphs),
-    h("p", { class: "provenance" }, t(kind === "generated" ? "answer.generated" : "answer.extractive")),
-    cited.length ? h("ul", { class: "cited", "aria-label": t("answer.sources") }, cited) : null);
-}
 
 /** Blank lines between paragraphs cost more room than they tell in a list. */
 const tight = (text) => text.replace(/\n[ \t]*(\n[ \t]*)+/g, "\n");
@@ -104,20 +55,6 @@ function wordEdge(items, at, step) {
   return at;
 }
 
-const moreButton = (run) => h("button", { type: "button", class: "quiet more", on: { click: run } }, t("result.more"));
-
-/** A quote of the answer; a very long one (a table, a listing) is shown in part until asked for. */
-function quoted(citation, results) {
-  const text = citation.quote.replace(/(\p{L}-)\n\s*/gu, "$1").replace(/\s+/g, " ");
-  const holder = h("p", { lang: language(text) }, text, " ", chip(citation, results));
-  if (text.length <= LONG_QUOTE) return holder;
-  const whole = [...holder.childNodes];
-  const start = text.slice(0, LONG_QUOTE).replace(/\s\S*$/, "");
-  const more = moreButton(() => holder.replaceChildren(...whole));
-  holder.replaceChildren(`${start} … `, whole.at(-1), " ", more);
-  return holder;
-}
-
 function sourceLine(result) {
   const others = (result.sources?.length ?? 1) - 1;
   const parts = [];
@@ -132,29 +69,28 @@ function sourceLine(result) {
   return h("p", { class: "where" }, parts);
 }
 
-function why(result, results) {
+function why(result, { results, receipt }) {
   const details = h("details", { class: "why" }, h("summary", {}, t("result.why"), rankLine(result)));
   details.addEventListener("toggle", () => {
-    if (details.open && details.children.length === 1) details.append(explanation(result, results));
+    if (details.open && details.children.length === 1) details.append(explanation(result, results, receipt));
   });
   return details;
 }
 
 function card(result, index, response) {
-  const results = response.results;
   const cited = (response.citations ?? [])
     .filter((citation) => citation.doc_id === result.doc_id && citation.start < (result.window_end ?? result.end)
-      && citation.end > (result.window_start ?? result.start)).map(label);
+      && citation.end > (result.window_start ?? result.start)).map(labelOf);
   const id = `result-${index + 1}`;
   return h("li", {}, h("article", { id, class: "result", tabindex: index === 0 ? 0 : -1, "aria-labelledby": `${id}-title`, data: { index } },
     h("h3", { id: `${id}-title`, lang: language(titleOf(result)) },
       h("span", { class: "place", "aria-hidden": "true" }, number(index + 1)),
       h("a", { class: "open", href: hashOf(result.doc_id, result.start, result.end) }, titleOf(result)),
-      cited.map((name) => h("span", { class: "chip still", title: t("result.cited", { label: name }) }, name)),
+      [...new Set(cited)].map((name) => h("span", { class: "chip still", title: t("result.cited", { label: name }) }, name)),
       h("span", { class: "score", title: t("score") }, score(result.score))),
     sourceLine(result),
     passage(result),
-    why(result, results)));
+    why(result, response)));
 }
 
 export function renderResults(section, response) {

@@ -1,16 +1,25 @@
-// What the address says: the view, the question with its filters, and the open document.
+// What the address says: the view, the question with its filters, the conversation, and the open document.
 
-const FIELDS = ["q", "mode", "section", "source", "doc", "top_n", "rerank"];
+const FIELDS = ["q", "c", "mode", "section", "source", "doc", "top_n", "rerank"];
+const ONE_OF = {
+  mode: ["hybrid", "dense", "sparse"], rerank: ["true", "false"], quote: ["true"], rewrite: ["true", "false"],
+  hyde: ["true", "false"], decompose: ["true", "false"], classify: ["true", "false"],
+  multi_query: ["0", "1", "2", "3", "4", "5"], response_mode: ["compact", "refine", "tree_summarize"],
+};
+
+/** What is only asked of a service with a language model. */
+export const MODEL_FIELDS = ["quote", "response_mode", "rewrite", "classify", "hyde", "multi_query", "decompose"];
+const ALL = [...FIELDS, ...MODEL_FIELDS];
 
 const whole = (value) => (/^\d{1,12}$/.test(value ?? "") ? Number(value) : null);
 
 /** The state that an address describes; anything unusable in it is dropped. */
 export function parse(location) {
   const search = new URLSearchParams(location.search);
-  const state = Object.fromEntries(FIELDS.map((field) => [field, search.get(field) ?? ""]));
+  const state = Object.fromEntries(ALL.map((field) => [field, search.get(field) ?? ""]));
   state.view = search.get("view") === "collection" ? "collection" : "ask";
-  if (!["hybrid", "dense", "sparse"].includes(state.mode)) state.mode = "";
-  if (!["true", "false"].includes(state.rerank)) state.rerank = "";
+  for (const [field, allowed] of Object.entries(ONE_OF)) if (!allowed.includes(state[field])) state[field] = "";
+  if (!/^[\w-]{1,64}$/.test(state.c)) state.c = "";
   const topN = whole(state.top_n);
   state.top_n = topN >= 1 && topN <= 100 ? String(topN) : "";
   state.reader = place(location.hash);
@@ -32,12 +41,12 @@ export const hashOf = (doc, start, end) => `#${new URLSearchParams({ doc, start,
 export function searchOf(state) {
   const search = new URLSearchParams();
   if (state.view === "collection") search.set("view", "collection");
-  else for (const field of FIELDS) if (state[field]) search.set(field, state[field]);
+  else for (const field of ALL) if (state[field]) search.set(field, state[field]);
   return `?${search}`;
 }
 
-/** The body of the request that `state` asks for. */
-export function requestOf(state) {
+/** The body of the request that `state` asks for; `talking`: of a service with a language model. */
+export function requestOf(state, talking = false) {
   const filter = {};
   if (state.section) filter.section = { prefix: state.section };
   if (state.source) filter.source = state.source;
@@ -47,5 +56,10 @@ export function requestOf(state) {
   if (state.top_n) body.top_n = Number(state.top_n);
   if (state.rerank) body.rerank = state.rerank === "true";
   if (Object.keys(filter).length) body.filter = filter;
+  if (!talking) return body;
+  if (state.quote) body.generate = false;
+  if (state.response_mode) body.response_mode = state.response_mode;
+  if (state.multi_query) body.multi_query = Number(state.multi_query);
+  for (const field of ["rewrite", "classify", "hyde", "decompose"]) if (state[field]) body[field] = state[field] === "true";
   return body;
 }

@@ -37,7 +37,7 @@ from serving.deps import ServiceDep, TenantDep
 from serving.errors import winnow_problem
 from serving.replies import ModelResponse
 from serving.routes.problems import PROBLEMS
-from serving.routes.query import last_of, measure
+from serving.routes.query import counted, last_of, measure
 from serving.state import Service
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ async def chat(body: ChatBody, service: ServiceDep, tenant: TenantDep) -> Respon
     Earlier messages are the conversation. Nothing is kept: `/v1/conversations` does that.
     """
     request = _request(body, service, tenant)
-    events = service.writer.write(request)
+    events = counted(service.writer.write(request), service)
     first = await anext(events)
     made = f"chatcmpl-{request_id()}"
     if body.stream:

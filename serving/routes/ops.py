@@ -8,10 +8,12 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from indexing.errors import WinnowError
-from serving.deps import ServiceDep, TenantDep
+from serving.access.principal import principal_of
+from serving.deps import PrincipalDep, ServiceDep
 from serving.metrics import CONTENT_TYPE
 from serving.replies import ModelResponse
 from serving.schemas import (
@@ -45,16 +47,24 @@ async def health() -> Response:
     responses={503: {"model": ReadyReply, "description": "A part does not answer"}},
     summary="Able to answer",
 )
-async def ready(service: ServiceDep) -> Response:
-    """Ask the catalogue, the collection and the models, each with a question it must answer."""
+async def ready(request: Request, service: ServiceDep) -> Response:
+    """Ask the catalogue, the collection and the models, each with a question it must answer.
+
+    What each found is told to a caller with the scope `admin`; others learn
+    which parts answer.
+    """
     reply = await service.readiness.check()
+    principal = principal_of(request.scope)
+    if principal is None or "admin" not in principal.scopes:
+        checks = [check.model_copy(update={"detail": ""}) for check in reply.checks]
+        reply = reply.model_copy(update={"checks": checks})
     return ModelResponse(reply, HTTPStatus.OK if reply.ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 @router.get("/metrics", tags=["operations"], summary="Prometheus metrics")
-async def metrics(service: ServiceDep, tenant: TenantDep) -> Response:
-    """Return the metrics; a part that does not answer keeps its last value."""
-    await asyncio.gather(_count_points(service), _count_rows(service, tenant))
+async def metrics(service: ServiceDep) -> Response:
+    """Return the metrics, over all tenants; a part that does not answer keeps its last value."""
+    await asyncio.gather(_count_points(service), _count_rows(service))
     return Response(service.metrics.render(), headers={"content-type": CONTENT_TYPE})
 
 
@@ -70,41 +80,44 @@ async def _count_points(service: Service) -> None:
     service.metrics.indexed_points.set(info.indexed_points)
 
 
-async def _count_rows(service: Service, tenant: str) -> None:
+async def _count_rows(service: Service) -> None:
     try:
         async with asyncio.timeout(_SCRAPE_PATIENCE_S):
-            documents = await in_thread(service.catalog.count_documents, tenant)
-            jobs = await in_thread(service.catalog.jobs, tenant, _JOBS_COUNTED)
+            documents = await in_thread(service.catalog.count_documents, None)
+            states = await in_thread(service.catalog.job_states, _JOBS_COUNTED)
     except (WinnowError, TimeoutError) as error:
         service.metrics.scrape_failures.labels("catalogue").inc()
         logger.warning("scrape_failed part=catalogue reason=%s", error)
         return
     service.metrics.documents.set(documents)
-    service.metrics.count_jobs(job.state for job in jobs)
+    service.metrics.count_jobs(states)
 
 
 @router.get("/v1/collection", tags=["documents"], response_model=CollectionReply, summary="What is indexed")
 async def collection(
     service: ServiceDep,
-    tenant: TenantDep,
+    principal: PrincipalDep,
     facet_limit: Annotated[int, Query(ge=0, le=1000, description="values listed per facet")] = 100,
 ) -> Response:
-    """Count what the collection holds and say what made it."""
-    info, documents, sections, sources = await asyncio.gather(
+    """Count what the collection holds for the caller's tenant and say what made it."""
+    tenant = principal.tenant
+    info, points, documents, sections, sources = await asyncio.gather(
         service.collection.info(),
+        service.collection.count(tenant=tenant),
         in_thread(service.catalog.count_documents, tenant),
         _facet(service, tenant, "section", facet_limit),
         _facet(service, tenant, "source", facet_limit),
     )
     defaults = service.settings.retrieval
+    sees_all = "admin" in principal.scopes  # these count the other tenants' sentences too
     return ModelResponse(
         CollectionReply(
             home=info.home,
             documents=documents,
-            points=info.points,
-            indexed_points=info.indexed_points,
-            segments=info.segments,
-            disk_bytes=info.disk_bytes,
+            points=points,
+            indexed_points=info.indexed_points if sees_all else None,
+            segments=info.segments if sees_all else None,
+            disk_bytes=info.disk_bytes if sees_all else None,
             optimizing=info.optimizing,
             read_only=info.read_only,
             encoders=service.encoders.model_copy(update={"reranker": service.reranker_name}),

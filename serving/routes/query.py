@@ -14,7 +14,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, TypeAdapter
 from starlette.responses import Response, StreamingResponse
 
-from indexing.errors import WinnowError
+from indexing.errors import GenerationError, WinnowError
 from retrieval.generation.prompts import Turn
 from serving.answering.history import recent_turns
 from serving.answering.records import AnswerRequest, Event, Expand, Found, Piece, StageDone, Written
@@ -29,7 +29,7 @@ from serving.convert import (
     stage_reply,
     usage_reply,
 )
-from serving.deps import ServiceDep, TenantDep
+from serving.deps import PrincipalDep, ServiceDep, TenantDep
 from serving.errors import winnow_problem
 from serving.replies import ModelResponse
 from serving.routes.problems import NOT_FOUND, PROBLEMS
@@ -61,15 +61,17 @@ _STREAM = {
     responses={**PROBLEMS, **NOT_FOUND, 200: _STREAM},
     summary="Answer with citations",
 )
-async def query(body: QueryBody, service: ServiceDep, tenant: TenantDep) -> Response:
+async def query(body: QueryBody, service: ServiceDep, tenant: TenantDep, principal: PrincipalDep) -> Response:
     """Answer a question from the documents, each statement cited with its place.
 
     With a language model (`generation.url`) the answer is written and checked
     against its passages; without one, or with `generate` false, the best
     sentences are quoted. `kind` says which.
     """
+    if body.conversation_id is not None:
+        principal.require("write")  # the turn is kept
     request = await answer_request(body, service, tenant)
-    events = service.writer.write(request)
+    events = counted(service.writer.write(request), service)
     # The first event comes before the answer begins: what fails until then
     # still gets its own HTTP status.
     first = await anext(events)
@@ -99,7 +101,11 @@ async def answer_request(body: QueryBody, service: Service, tenant: str) -> Answ
     sent = [turn.sent for turn in saved if turn.sent is not None]
     history: tuple[Turn, ...] = ()
     if sent and service.generator is not None and body.generate is not False:
-        history = await recent_turns(sent, generation.history_tokens, service.generator.count_tokens)
+        try:
+            history = await recent_turns(sent, generation.history_tokens, service.generator.count_tokens)
+        except GenerationError:
+            # The writer meets the same failure, and knows what to do instead.
+            history = tuple(sent)
     return AnswerRequest(
         search=search_request(body, tenant),
         expand=Expand(
@@ -121,6 +127,17 @@ async def answer_request(body: QueryBody, service: Service, tenant: str) -> Answ
 
 def _either(asked: bool | None, configured: bool) -> bool:
     return configured if asked is None else asked
+
+
+async def counted(events: AsyncGenerator[Event], service: Service) -> AsyncGenerator[Event]:
+    """Yield the events; a model that failed is counted where no sentences are quoted instead, too."""
+    try:
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+    except GenerationError:
+        service.metrics.generation_failures.inc()
+        raise
 
 
 async def last_of(first: Event, events: AsyncGenerator[Event], service: Service) -> Written:

@@ -18,6 +18,8 @@ from indexing.errors import InputError, SettingsError, WinnowError
 if TYPE_CHECKING:
     from serving.vllm.settings import VllmSettings
 
+_SUPERVISOR, _PROGRAM = "supervisor.pid", b"serving.vllm"
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -96,6 +98,7 @@ def _prepare(settings: VllmSettings, *, install: bool) -> None:
 
 async def _supervised(settings: VllmSettings, extra: tuple[str, ...]) -> None:
     from indexing.settings import load_settings
+    from serving.vllm.replica import running_pid
     from serving.vllm.supervise import make_replicas, supervise
 
     key = load_settings().generation.api_key
@@ -111,7 +114,17 @@ async def _supervised(settings: VllmSettings, extra: tuple[str, ...]) -> None:
         typer.echo(f"WINNOW_GENERATION__URL={settings.urls}")
         sys.stdout.flush()
 
-    await supervise(replicas, settings, stop, _say, ready=ready)
+    mine = settings.state.expanduser().absolute() / _SUPERVISOR
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    # Another one's file stays: its replicas will refuse this start.
+    alone = running_pid(mine, _PROGRAM) is None
+    if alone:
+        mine.write_text(f"{os.getpid()}\n", encoding="ascii")
+    try:
+        await supervise(replicas, settings, stop, _say, ready=ready)
+    finally:
+        if alone:
+            mine.unlink(missing_ok=True)
 
 
 def _suggest() -> None:
@@ -132,6 +145,12 @@ def _suggest() -> None:
 def _stop(state: Path) -> None:
     from serving.vllm.replica import running_pid, stop_group
 
+    # The supervisor first: left alone, it starts again what ends.
+    supervisor = running_pid(state / _SUPERVISOR, _PROGRAM)
+    if supervisor is not None:
+        os.kill(supervisor, signal.SIGTERM)
+        typer.echo(f"asked process {supervisor} to stop its replicas")
+        return
     found = [pid for path in sorted(state.glob("replica-*.pid")) if (pid := running_pid(path)) is not None]
     for pid in found:
         stop_group(pid)

@@ -116,14 +116,14 @@ class Replica:
         return self._process
 
 
-def running_pid(pid_file: Path) -> int | None:
-    """Return the process id in the file when that process is a vLLM server, else None."""
+def running_pid(pid_file: Path, program: bytes = b"vllm.entrypoints") -> int | None:
+    """Return the process id in the file when that process runs ``program``, else None."""
     try:
         pid = int(pid_file.read_text(encoding="ascii"))
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    return pid if b"vllm.entrypoints" in command else None
+    return pid if program in command else None
 
 
 def stop_group(pid: int) -> None:

@@ -97,6 +97,7 @@ class Handler(BaseHTTPRequestHandler):
             found = Search(self.state.documents, json.loads(body), self.state.degraded).run()
             return self.json(answer(found) if parts[1] == "query" else found)
         if parts[1:] == ["collection"]:
+            time.sleep(self.state.delay_s)
             return self.json(self.collection())
         if parts[1] == "jobs":
             return self.jobs(parts[2:])

@@ -167,6 +167,9 @@ class FakeCatalog:
     def jobs(self, tenant: str, limit: int = 50) -> list[JobRecord]:
         return list(self.job_rows.values())[::-1][:limit]
 
+    def job_states(self, limit: int) -> list[str]:
+        return [job.state for job in self.job_rows.values()][::-1][:limit]
+
     def unfinished_jobs(self) -> bool:
         return any(job.state in ("queued", "running") for job in self.job_rows.values())
 
@@ -185,6 +188,9 @@ class FakeCollection:
         points = sum(len(self.catalog.sentences(DEFAULT_TENANT, key)) for key in self.catalog.texts)
         spec = CollectionSpec(64, "d" * 16, "s" * 16, True)
         return CollectionInfo("memory", points, 0, 1, None, False, False, spec)
+
+    async def count(self, *, tenant: str | None, filter: Any = None) -> int:
+        return sum(len(self.catalog.sentences(DEFAULT_TENANT, key)) for key in self.catalog.texts)
 
     async def facet(
         self, key: str, *, tenant: str, filter: Any = None, limit: int = 20

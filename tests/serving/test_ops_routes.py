@@ -167,6 +167,14 @@ async def test_other_sites_are_refused(
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize("path", ["/", "/docs", "/docs/start.js", "/static/app.js"])
+async def test_a_monitor_may_ask_with_head(client: httpx.AsyncClient, path: str) -> None:
+    asked, read = await client.head(path), await client.get(path)
+    assert (asked.status_code, read.status_code) == (200, 200)
+    assert asked.headers["content-length"] == read.headers["content-length"]
+    assert asked.headers["content-security-policy"] == read.headers["content-security-policy"]
+
+
 async def test_the_page_and_its_files_are_served(client: httpx.AsyncClient) -> None:
     page = await client.get("/")
     assert (page.status_code, page.headers["cache-control"]) == (200, "no-cache")

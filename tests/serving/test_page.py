@@ -36,6 +36,9 @@ def test_a_question_gives_a_quoted_answer_and_ranked_passages(page: Page) -> Non
     assert [chip.text for chip in page.all(".answer-text .chip")] == ["1", "2", "3"]
     assert page.text("#status").startswith("8 passages in ")
     assert page.driver.title == f"{QUESTION} – Winnow"
+    of_a_model = "#talks, #thread, #model-options, #stop, #asked"
+    assert [part.is_displayed() for part in page.all(of_a_model)] == [False] * 5, "there is no model"
+    assert "/v1/conversations" not in {path for _, path, _ in page.server.state.calls}
     first = page.text("#result-1")
     assert "Operating a slow sand filter" in first
     assert "What the filter does" in first
@@ -199,6 +202,16 @@ def test_everything_is_reached_by_keyboard(page: Page) -> None:
 
 
 @browser_test
+def test_what_is_typed_while_the_page_loads_stays(page: Page) -> None:
+    page.server.state.delay_s = 0.3  # of /v1/collection too
+    page.open()
+    page.one("#question").send_keys("half a quest")
+    page.wait_text("#welcome", "5 documents")
+    page.one("#question").send_keys("ion")
+    assert page.one("#question").get_attribute("value") == "half a question"
+
+
+@browser_test
 def test_enter_that_confirms_an_input_method_does_not_ask(page: Page) -> None:
     page.open()
     page.one("#question").send_keys("chong zhu")
@@ -235,6 +248,7 @@ def test_the_explanation_shows_every_stage(page: Page) -> None:
     explained = page.text("#result-1 .explanation")
     assert "dense side did not have it" in explained
     assert explained.count("not run") == 2
+    assert "No reranking: the request turned it off." in explained
     page.one("#receipt summary").click()
     assert "0.00 of the query: the dense side is skipped" in page.text(".stages")
 

@@ -13,7 +13,7 @@ import pytest
 from indexing.errors import SettingsError
 from indexing.settings import load_settings
 from retrieval.records import Receipt, SearchRequest, SearchResponse
-from serving import query_log
+from serving import line_log
 from serving.query_log import QueryLog
 from tests.fakes.service import Harness
 from tests.serving.conftest import client_of
@@ -73,7 +73,7 @@ async def test_rotation_bounds_the_size_and_appending_survives_a_restart(tmp_pat
 async def test_a_disk_that_hangs_costs_lines_and_not_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query_log, "_WAITING", 5)
+    monkeypatch.setattr(line_log, "_WAITING", 5)
     log = QueryLog(tmp_path / "q.jsonl", "hybrid")
     taken, released = threading.Event(), threading.Event()
     emit = log._file.emit

@@ -167,6 +167,19 @@ async def test_a_conversation_goes_on_from_what_was_sent(
         assert (await call).status_code == 404
 
 
+async def test_the_collection_names_the_model_and_its_defaults(client: httpx.AsyncClient) -> None:
+    told = (await client.get("/v1/collection?facet_limit=0")).json()
+    assert told["generation"] == {
+        "model": "scripted",
+        "response_mode": "compact",
+        "classify": False,
+        "rewrite": True,
+        "hyde": False,
+        "multi_query": 0,
+        "decompose": False,
+    }
+
+
 async def test_quoting_is_one_field_away(client: httpx.AsyncClient, model: ScriptedGenerator) -> None:
     body = await ask(client, generate=False)
     assert body["kind"] == "extractive"

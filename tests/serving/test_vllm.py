@@ -215,6 +215,28 @@ def test_the_command_line_prints_the_setting_when_ready_and_stops_on_a_signal(tm
     assert not alive(pid)
 
 
+def test_stop_ends_the_supervisor_which_would_start_its_replicas_again(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    variables = {**os.environ, "WINNOW_HOME": str(tmp_path / "home")}
+    start = [sys.executable, "-m", "serving.vllm", "some/model", "--device", "cpu", "--environment"]
+    start += [str(made.environment), "--port", str(made.port)]
+    program = subprocess.Popen(start, env=variables, stdout=subprocess.PIPE, text=True)
+    try:
+        assert program.stdout is not None
+        assert program.stdout.readline() == f"WINNOW_GENERATION__URL={made.url(0)}\n"
+        pid = running_pid(tmp_path / "home" / "vllm" / "replica-0.pid")
+        second = subprocess.run(start, env=variables, capture_output=True, timeout=PATIENCE_S, check=False)
+        assert second.returncode == 1
+        stop = [sys.executable, "-m", "serving.vllm", "--stop"]
+        subprocess.run(stop, env=variables, capture_output=True, timeout=PATIENCE_S, check=True)
+        assert program.wait(PATIENCE_S) == 0
+    finally:
+        program.kill()
+    assert pid is not None
+    assert not alive(pid)
+    assert list((tmp_path / "home" / "vllm").glob("*.pid")) == []
+
+
 def test_without_vllm_it_says_how_to_get_it(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "serving.vllm", "some/model", "--environment", str(tmp_path / "none")],
