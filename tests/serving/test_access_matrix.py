@@ -155,6 +155,7 @@ async def test_no_route_lets_a_tenant_see_another(tmp_path: Path) -> None:
                     await _fill(client, one)
                 for one in TENANTS:
                     await _finds_its_own(client, one)
+                await _metrics_are_of_all_and_name_none(client)
                 await _matrix(client)
                 await _two_tenants_of_one_key(client, store)
         finally:
@@ -216,6 +217,14 @@ async def _finds_its_own(client: httpx.AsyncClient, one: Tenant) -> None:
     collection = (await client.get("/v1/collection", headers=one.headers)).json()
     assert collection["documents"] == 4
     assert collection["points"] == 2 * 3 + 2  # three documents of two sentences, a heading and its line
+
+
+async def _metrics_are_of_all_and_name_none(client: httpx.AsyncClient) -> None:
+    texts = [(await client.get("/metrics", headers=one.headers)).text for one in TENANTS]
+    for text in texts:
+        assert "winnow_documents 12.0" in text
+        assert 'winnow_jobs{state="succeeded"} 6.0' in text
+        assert not any(one.name in text or one.canary in text for one in TENANTS)
 
 
 async def _matrix(client: httpx.AsyncClient) -> None:

@@ -41,7 +41,15 @@ def test_imports_point_down(room: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["indexing.cli", "retrieval.cli", "serving.cli", "serving.app", "serving.vllm.cli", "distill.cli"],
+    [
+        "indexing.cli",
+        "retrieval.cli",
+        "serving.cli",
+        "serving.app",
+        "serving.access.cli",
+        "serving.vllm.cli",
+        "distill.cli",
+    ],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
