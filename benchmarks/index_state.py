@@ -30,7 +30,8 @@ def catalog_rows(home: Path) -> dict[str, list[tuple[object, ...]]]:
         "sources": "SELECT tenant, uri, state, sha256, size, media_type, digest, error FROM sources "
         "ORDER BY 1, 2",
         "links": "SELECT tenant, uri, doc_id, kept FROM source_documents ORDER BY 1, 2, 3",
-        "meta": "SELECT key, value FROM meta ORDER BY 1",
+        # Not the counts of changes: a run that was killed may make one twice.
+        "meta": "SELECT key, value FROM meta WHERE key NOT LIKE 'revision:%' ORDER BY 1",
     }
     database = sqlite3.connect(home / "catalog.db")
     try:
