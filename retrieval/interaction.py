@@ -82,7 +82,8 @@ def with_feedback(scores: FloatArray, pooled: FloatArray, feedback: Feedback) ->
     # In n * d steps, not n * n: the pool's weighted sum, less the passage itself.
     similar = vectors @ (weights @ vectors) - own
     others = np.maximum(weights.sum() - weights, 1e-12)
-    return (first + feedback.weight * similar / others).astype(np.float32)
+    looked_again: FloatArray = (first + feedback.weight * similar / others).astype(np.float32)
+    return looked_again
 
 
 def _cosines(

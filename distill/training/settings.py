@@ -167,9 +167,7 @@ class TrainSettings(Section):
         return self
 
 
-def load_recipe(
-    config: Path | None, overrides: Mapping[str, Any], data: Path | None = None
-) -> TrainSettings:
+def load_recipe(config: Path | None, overrides: Mapping[str, Any], data: Path | None = None) -> TrainSettings:
     """Return the settings of a run: the recipe's, with ``overrides`` (nested mappings) over them.
 
     Relative paths of the recipe are read from ``data``, else from the recipe's own folder.

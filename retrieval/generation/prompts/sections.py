@@ -4,7 +4,7 @@ A window is centred on the sentence that was found, so two questions about the
 same paragraph show two different texts and a prefix cache serves neither.  A
 section is the same text for every question: ordinals 0 to 14 of a document,
 15 to 29, and so on.  Measured over Python's language reference, questions of
-one document share 3 to 8 times as many tokens this way
+one document share 3.7 times as many tokens this way
 (``benchmarks/prefix_cache``).
 """
 
