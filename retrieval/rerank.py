@@ -134,6 +134,7 @@ def _load(folder: Path, settings: RerankSettings) -> Reranker:
 
         return BgeM3Reranker(folder, settings)
     refuse_unsafe(folder)
+    refuse_headless(folder)
     if backend == "auto":
         backend = "sentence-transformers" if _installed("sentence_transformers") else "flag-embedding"
     log.info("loading reranker %s through %s", folder.name, backend)
@@ -294,6 +295,23 @@ def refuse_unsafe(folder: Path) -> None:
         raise EncoderError(f"{config} asks to run code from the folder (auto_map); that is refused")
     if not any(folder.glob("*.safetensors")):
         raise EncoderError(f"{folder} holds no *.safetensors weights; pickled weights are refused")
+
+
+def refuse_headless(folder: Path) -> None:
+    """Refuse an encoder without a classification head: the libraries would draw one at random.
+
+    Such a folder scores, with confidence, and means nothing.  A student of
+    late interaction is one: it runs exported.
+    """
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    named = [str(one) for one in fields.get("architectures") or ()]
+    if any("SequenceClassification" in one for one in named):
+        return
+    raise EncoderError(
+        f"{folder} is no cross-encoder: its architecture is {', '.join(named) or 'not named'}, without a "
+        f"head that scores a pair; a late-interaction student runs after: "
+        f"python -m distill export {folder} OUT_FOLDER"
+    )
 
 
 def one_label(folder: Path, labels: int) -> None:

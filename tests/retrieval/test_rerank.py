@@ -211,6 +211,18 @@ def test_remote_code_is_refused(folder, tmp_path):
         load_reranker(RerankSettings(model=str(copy)))
 
 
+def test_an_encoder_without_a_head_is_refused(folder, tmp_path):
+    """The libraries would give it a random head: a late-interaction student once scored .18 so."""
+    encoder = tmp_path / "encoder"
+    shutil.copytree(folder, encoder)
+    config = json.loads((encoder / "config.json").read_text())
+    config["architectures"] = ["XLMRobertaModel"]
+    (encoder / "config.json").write_text(json.dumps(config))
+    for backend in ("sentence-transformers", "flag-embedding"):
+        with pytest.raises(EncoderError, match="distill export"):
+            load_reranker(RerankSettings(model=str(encoder), backend=backend))
+
+
 def test_pickled_weights_are_refused(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
