@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,8 +54,7 @@ class OpenVinoRuntime:
                 options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(GROUP)
             compiled = core.compile_model(graph, "CPU", options)
             self._request = compiled.create_infer_request()
-            self._new_queue = partial(openvino.AsyncInferQueue, compiled, self.streams)
-            self._queue = self._new_queue() if self.streams > 1 else None
+            self._requests = [compiled.create_infer_request() for _ in range(self.streams)]
             self._output = compiled.output(0)
         except RuntimeError as error:
             raise EncoderError(f"{model} does not load in OpenVINO: {error}") from error
@@ -67,22 +67,35 @@ class OpenVinoRuntime:
         return np.array(result[self._output], dtype=np.float32)
 
     def run_many(self, inputs: Sequence[tuple[IntArray, IntArray]]) -> list[FloatArray]:
-        if self._queue is None or len(inputs) < 2:
+        """Return each batch's output; as many run at once as there are streams.
+
+        Plain requests, waited for in turn: an ``AsyncInferQueue`` calls back
+        from the engine's threads, and one that was let go after a failure
+        while such a call was on its way brought the process down.
+        """
+        if self.streams < 2 or len(inputs) < 2:
             return [self.run(*one) for one in inputs]
-        found: dict[int, FloatArray] = {}
-
-        def keep(request: Any, place: int) -> None:
-            found[place] = np.array(request.get_tensor(self._output).data, dtype=np.float32)
-
-        self._queue.set_callback(keep)
+        found: list[FloatArray] = []
+        running: deque[Any] = deque()
         try:
             for place, (ids, mask) in enumerate(inputs):
-                self._queue.start_async({"input_ids": ids, "attention_mask": mask}, place)
-            self._queue.wait_all()
+                if len(running) == self.streams:
+                    found.append(self._finished(running.popleft()))
+                request = self._requests[place % self.streams]
+                request.start_async({"input_ids": ids, "attention_mask": mask})
+                running.append(request)
+            while running:
+                found.append(self._finished(running.popleft()))
         except RuntimeError as error:
-            self._queue = self._new_queue()  # the requests of a failed queue stay busy for ever
+            for request in running:
+                with contextlib.suppress(RuntimeError):
+                    request.wait()
             raise EncoderError(f"OpenVINO failed on one of {len(inputs)} batches: {error}") from error
-        return [found[place] for place in range(len(inputs))]
+        return found
+
+    def _finished(self, request: Any) -> FloatArray:
+        request.wait()
+        return np.array(request.get_tensor(self._output).data, dtype=np.float32)
 
 
 def _resolve(precision: Precision, capabilities: list[str]) -> Literal["fp32", "bf16", "int8"]:
