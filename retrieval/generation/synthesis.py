@@ -69,6 +69,7 @@ async def synthesize(
     budget: int,
     count: CountTokens,
     tenant: str,
+    instruction: str = INSTRUCTION,
 ) -> Synthesis:
     """Return an answer over all passages, ``budget`` tokens of them in each call.
 
@@ -83,16 +84,16 @@ async def synthesize(
     counted = (await count(texts)).counts
     groups = _groups(texts, counted, budget)
     bytes_a_token = sum(len(text.encode()) for text in texts) / max(1, sum(counted))
-    llm = GeneratorLLM(generator, tenant=tenant, prefix=INSTRUCTION + placed[0].doc_id)
+    llm = GeneratorLLM(generator, tenant=tenant, prefix=instruction + placed[0].doc_id)
     chat = ChatPromptTemplate(
-        [_message(MessageRole.SYSTEM, INSTRUCTION), _user("{context_str}\n\n{query_str}")]
+        [_message(MessageRole.SYSTEM, instruction), _user("{context_str}\n\n{query_str}")]
     )
     synthesizer = get_response_synthesizer(
         llm=llm,
         response_mode=LlamaMode(mode),
         text_qa_template=chat,
         summary_template=chat,
-        refine_template=ChatPromptTemplate([_message(MessageRole.SYSTEM, INSTRUCTION), _user(_REFINE)]),
+        refine_template=ChatPromptTemplate([_message(MessageRole.SYSTEM, instruction), _user(_REFINE)]),
         prompt_helper=WholeChunks(context_window=int(budget * bytes_a_token), chunk_size_limit=None),
         use_async=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from indexing.errors import CapacityError, GenerationError
@@ -13,7 +13,7 @@ from indexing.settings import ExpansionSettings, GenerationSettings
 from retrieval.answer import MAX_SENTENCES, extract_answer, not_found
 from retrieval.expansion import Expanded
 from retrieval.generation.citations import CheckedAnswer, check_answer
-from retrieval.generation.prompts import INSTRUCTION, ContextPassage, Packed, Prompt, Turn, build_prompt, pack
+from retrieval.generation.prompts import INSTRUCTION, ContextPassage, Packed, Turn, build_prompt, pack
 from retrieval.generation.protocol import GenerationRequest, Generator, Message, Usage
 from retrieval.records import Answer, Receipt, SearchRequest, SearchResponse, SearchResult, Stage
 from serving.answering.cache import AnswerCache
@@ -168,31 +168,22 @@ class AnswerWriter:
         found = [ContextPassage.of(result, rank) for rank, result in enumerate(results, start=1)]
         packed = await pack(found, self._generation.context_tokens, model.count_tokens)
         yield _step(draft, "pack", began, _packing(packed))
-        instruction = f"{INSTRUCTION}\n\n{request.system}" if request.system else INSTRUCTION
-        prompt = build_prompt(question, packed.passages, history=request.history, instruction=instruction)
+        prompt = build_prompt(
+            question, packed.passages, history=request.history, instruction=_instruction(request)
+        )
         began = perf_counter()
-        shown = ThinkingFilter()
-        pieces: list[str] = []
-        usage: Usage | None = None
-        async with contextlib.aclosing(model.stream(_asked(request, prompt))) as chunks:
-            async for chunk in chunks:
-                usage = chunk.usage or usage
-                text = shown.feed(chunk.text)
-                if text:
-                    pieces.append(text)
-                    yield Piece(text, "generated")
-        rest = shown.flush()
-        if rest:
-            pieces.append(rest)
-            yield Piece(rest, "generated")
-        yield _step(draft, "generate", began, _spent(model.model, [usage] if usage else []))
-        said = "".join(pieces)
-        written = self._checked(question, said, prompt.passages, results, draft)
-        turn = Turn(prompt.user, said.strip(), prompt.shown)
+        reply = _Reply()
+        asked = _asked(request, prompt.messages, prompt.prefix)
+        async with contextlib.aclosing(_streamed(model, asked, reply)) as pieces:
+            async for piece in pieces:
+                yield piece
+        yield _step(draft, "generate", began, _spent(model.model, reply.usages))
+        written = self._checked(question, reply.text, prompt.passages, results, draft)
+        turn = Turn(prompt.user, reply.text.strip(), prompt.shown)
         yield StageDone(draft.stages[-1])
         if written.answer.kind == "none":
-            yield Piece(written.answer.text, "none", restart=bool(pieces))
-        yield replace(written, usage=usage, turn=turn, model=model.model)
+            yield Piece(written.answer.text, "none", restart=bool(reply.text))
+        yield replace(written, usage=_summed(reply.usages), turn=turn, model=model.model)
 
     async def _synthesized(
         self,
@@ -202,7 +193,11 @@ class AnswerWriter:
         model: Generator,
         draft: Draft,
     ) -> AsyncGenerator[Event]:
-        """Several calls over all passages, told when the last is done."""
+        """Several calls over all passages, told when the last is done.
+
+        The conversation is in the question, which was made to stand alone; the
+        calls do not repeat its turns, which would crowd out the passages.
+        """
         from retrieval.generation.synthesis import synthesize
 
         began = perf_counter()
@@ -215,6 +210,7 @@ class AnswerWriter:
             budget=self._generation.context_tokens,
             count=model.count_tokens,
             tenant=request.search.tenant,
+            instruction=_instruction(request),
         )
         details = {**_spent(model.model, made.usages), "mode": request.response_mode, "groups": made.groups}
         yield _step(draft, "generate", began, details)
@@ -239,22 +235,20 @@ class AnswerWriter:
         began = perf_counter()
         instruction = DIRECT if target.route == "answer" else ASK_BACK
         messages = (Message("system", instruction), *request.said, Message("user", request.search.query))
-        asked = GenerationRequest(messages, tenant=request.search.tenant, max_tokens=request.max_tokens)
-        shown = ThinkingFilter()
-        text, usage = "", None
-        async with contextlib.aclosing(model.stream(asked)) as chunks:
-            async for chunk in chunks:
-                usage = chunk.usage or usage
-                piece = shown.feed(chunk.text)
-                if piece:
-                    text += piece
-                    yield Piece(piece, "generated")
-        text += shown.flush()
-        details = {**_spent(model.model, [usage] if usage else []), "route": target.route}
+        reply = _Reply()
+        asked = _asked(request, messages, instruction)
+        async with contextlib.aclosing(_streamed(model, asked, reply)) as pieces:
+            async for piece in pieces:
+                yield piece
+        details = {**_spent(model.model, reply.usages), "route": target.route}
         yield _step(draft, "generate", began, details)
-        answer = Answer(text.strip(), (), "generated")
         yield Written(
-            answer, (), draft.receipt(), usage=usage, model=model.model, question=target.search.query
+            Answer(reply.text.strip(), (), "generated"),
+            (),
+            draft.receipt(),
+            usage=_summed(reply.usages),
+            model=model.model,
+            question=target.search.query,
         )
 
     def _none(
@@ -304,14 +298,44 @@ def _step(draft: Draft, name: str, began: float, details: dict[str, object]) -> 
     return StageDone(stage)
 
 
-def _asked(request: AnswerRequest, prompt: Prompt) -> GenerationRequest:
+@dataclass(slots=True)
+class _Reply:
+    """What the model has said so far."""
+
+    text: str = ""
+    usages: list[Usage] = field(default_factory=list)
+
+
+async def _streamed(model: Generator, asked: GenerationRequest, reply: _Reply) -> AsyncGenerator[Piece]:
+    """Yield the model's words as they come, its thinking left out, and gather them in ``reply``."""
+    shown = ThinkingFilter()
+    async with contextlib.aclosing(model.stream(asked)) as chunks:
+        async for chunk in chunks:
+            if chunk.usage is not None:
+                reply.usages.append(chunk.usage)
+            text = shown.feed(chunk.text)
+            if text:
+                reply.text += text
+                yield Piece(text, "generated")
+    rest = shown.flush()
+    if rest:
+        reply.text += rest
+        yield Piece(rest, "generated")
+
+
+def _asked(request: AnswerRequest, messages: tuple[Message, ...], prefix: str) -> GenerationRequest:
     return GenerationRequest(
-        messages=prompt.messages,
+        messages=messages,
         tenant=request.search.tenant,
         max_tokens=request.max_tokens,
         temperature=request.temperature,
-        prefix=prompt.prefix,
+        prefix=prefix,
     )
+
+
+def _instruction(request: AnswerRequest) -> str:
+    """The fixed instruction, and behind it what the caller adds."""
+    return f"{INSTRUCTION}\n\n{request.system}" if request.system else INSTRUCTION
 
 
 def _packing(packed: Packed) -> dict[str, object]:

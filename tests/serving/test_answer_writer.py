@@ -273,3 +273,22 @@ def test_thinking_is_hidden_however_it_is_cut(text: str, size: int) -> None:
     assert shown([text[at : at + size] for at in range(0, len(text), size)]) == shown([text])
     hidden = f"before<think>{text.replace('<', '')}</think>after"
     assert shown(list(hidden)) == "beforeafter"
+
+
+@pytest.mark.parametrize("words", ["Hello <th", "Hello <"])
+async def test_what_is_held_back_as_thinking_is_told_at_the_end(words: str) -> None:
+    """Without a search too: the pieces joined are the answer."""
+
+    def reply(request: GenerationRequest) -> str:
+        return "ANSWER" if request.messages[0].content.startswith("Decide") else words
+
+    events, written = await Bench(reply)("Hello", expand=Expand(classify=True))
+    assert told(events) == written.answer.text == words
+
+
+@pytest.mark.parametrize("mode", ["compact", "refine", "tree_summarize"])
+async def test_what_the_caller_adds_reaches_the_model_in_every_mode(mode: str) -> None:
+    bench = Bench()
+    await bench(response_mode=mode, system="Answer like a pirate. {not a template}")
+    for request in bench.model.requests:
+        assert request.messages[0].content.endswith("Answer like a pirate. {not a template}")
