@@ -13,9 +13,8 @@ import sys
 from collections.abc import Sequence
 
 import typer
-from rich.console import Console
 
-from indexing.errors import InputError, SettingsError, WinnowError
+from indexing.command_line import exit_code_of, fail
 
 # In the order a first run goes through them.
 COMMANDS = {
@@ -41,31 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if given else 2
     name, *rest = given
     if name not in COMMANDS:
-        return _fail(f"no command {name!r}; there are: {', '.join(COMMANDS)}", 2)
+        return fail(f"no command {name!r}; there are: {', '.join(COMMANDS)}", 2)
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=logging.INFO)
-    return _run(name, rest)
+    return exit_code_of(lambda: _run(name, rest))
 
 
-def _run(name: str, arguments: Sequence[str]) -> int:
-    try:
-        app: typer.Typer = importlib.import_module(f"distill.commands.{name}").app
-        result = app(list(arguments), prog_name=f"python -m distill {name}", standalone_mode=False)
-    except WinnowError as error:
-        return _fail(str(error), 2 if isinstance(error, SettingsError | InputError) else 1)
-    except typer.Exit as leave:
-        return leave.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; run it again to go on", 130)
-    except BrokenPipeError:
-        return 1
-    except Exception as error:
-        if hasattr(error, "exit_code") and hasattr(error, "show"):  # a usage error of the parser
-            error.show()
-            return int(error.exit_code)
-        raise
-    return result if isinstance(result, int) else 0
-
-
-def _fail(message: str, code: int) -> int:
-    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(f"error: {message}")
-    return code
+def _run(name: str, arguments: Sequence[str]) -> object:
+    app: typer.Typer = importlib.import_module(f"distill.commands.{name}").app
+    return app(list(arguments), prog_name=f"python -m distill {name}", standalone_mode=False)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from indexing.errors import InputError, SettingsError, WinnowError
+from indexing.command_line import exit_code_of
+from indexing.errors import InputError
 
 if TYPE_CHECKING:
     from indexing.ingest import IngestReport
@@ -46,29 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] not in COMMANDS and given[0] != "--help":
         given.insert(0, "add")
-    try:
-        result = app(given, standalone_mode=False)
-    except WinnowError as error:
-        return _fail(str(error), 2 if isinstance(error, SettingsError | InputError) else 1)
-    except typer.Exit as leave:
-        return leave.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; run it again to go on", 130)
-    except BrokenPipeError:
-        return 1
-    except Exception as error:
-        if hasattr(error, "exit_code") and hasattr(error, "show"):  # a usage error of the parser
-            error.show()
-            return int(error.exit_code)
-        raise
-    return result if isinstance(result, int) else 0
-
-
-def _fail(message: str, code: int) -> int:
-    from indexing.display import complain
-
-    complain(f"error: {message}")
-    return code
+    return exit_code_of(lambda: app(given, standalone_mode=False))
 
 
 def _settings(home: Path | None, unit: str | None = None) -> Settings:

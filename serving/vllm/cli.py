@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indexing.errors import InputError, SettingsError, WinnowError
+from indexing.command_line import exit_code_of
+from indexing.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from serving.vllm.settings import VllmSettings
@@ -61,23 +62,26 @@ def run(
         return
     if model is None:
         raise InputError("name a model: python -m serving.vllm MODEL (--suggest lists some)")
-    settings = VllmSettings.model_validate(
-        {
-            "model": model,
-            "host": host,
-            "port": port,
-            "replicas": replicas,
-            "tensor_parallel": tensor_parallel,
-            "gpus": tuple(int(one) for one in gpus.split(",") if one.strip()),
-            "max_model_len": max_model_len,
-            "kv_cache_gb": kv_cache_gb,
-            "threads": threads,
-            "device": device,
-            "ready_timeout_s": ready_timeout_s,
-            "environment": environment or home / "vllm-env",
-            "state": home / "vllm",
-        }
-    )
+    try:
+        settings = VllmSettings.model_validate(
+            {
+                "model": model,
+                "host": host,
+                "port": port,
+                "replicas": replicas,
+                "tensor_parallel": tensor_parallel,
+                "gpus": tuple(int(one) for one in gpus.split(",") if one.strip()),
+                "max_model_len": max_model_len,
+                "kv_cache_gb": kv_cache_gb,
+                "threads": threads,
+                "device": device,
+                "ready_timeout_s": ready_timeout_s,
+                "environment": environment or home / "vllm-env",
+                "state": home / "vllm",
+            }
+        )
+    except ValueError as error:
+        raise SettingsError(f"the options are not valid: {error}") from error
     _prepare(settings, install=install)
     asyncio.run(_supervised(settings, tuple(context.args)))
 
@@ -164,17 +168,5 @@ def _say(line: str) -> None:
 def main(given: Sequence[str] | None = None) -> int:
     """Run the command line; 0 stopped as asked, 1 something failed, 2 wrong arguments."""
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=logging.WARNING)
-    try:
-        app(None if given is None else list(given), prog_name="python -m serving.vllm", standalone_mode=False)
-    except WinnowError as error:
-        typer.echo(f"error: {error}", err=True)
-        return 2 if isinstance(error, SettingsError | InputError) else 1
-    except ValueError as error:  # the settings' own checks
-        typer.echo(f"error: {error}", err=True)
-        return 2
-    except Exception as error:
-        if hasattr(error, "exit_code") and hasattr(error, "show"):  # a usage error of the parser
-            error.show()
-            return int(error.exit_code)
-        raise
-    return 0
+    arguments = None if given is None else list(given)
+    return exit_code_of(lambda: app(arguments, prog_name="python -m serving.vllm", standalone_mode=False))
