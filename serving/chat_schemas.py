@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from retrieval.generation.protocol import ResponseMode
-from serving.schemas import CitationReply, FlawReply, ReceiptReply, Reply, Request
+from serving.schemas import CitationReply, ExpansionOptions, FlawReply, ReceiptReply, Reply, Request
 
 MODEL = "winnow"
 
@@ -37,7 +37,7 @@ class StreamOptions(Request):
     include_usage: bool = False
 
 
-class WinnowOptions(Request):
+class WinnowOptions(ExpansionOptions):
     """Fields of ``/v1/query`` that the chat API lacks."""
 
     filter: dict[str, Any] | None = None
@@ -45,11 +45,6 @@ class WinnowOptions(Request):
     top_n: int | None = Field(None, ge=1, le=1000)
     rerank: bool | None = None
     response_mode: ResponseMode | None = None
-    classify: bool | None = None
-    rewrite: bool | None = None
-    hyde: bool | None = None
-    multi_query: int | None = Field(None, ge=0, le=5)
-    decompose: bool | None = None
     generate: bool | None = None
 
 

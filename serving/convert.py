@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from indexing.catalog.records import DocumentRecord, JobRecord
 from indexing.records import DEFAULT_TENANT
+from indexing.settings import ExpansionSettings
 from retrieval.records import Answer, Citation, Receipt, SearchRequest, SearchResponse, SearchResult, Stage
-from serving.answering.records import Written
+from serving.answering.records import Expand, Written
 from serving.schemas import (
     CitationReply,
     DocumentReply,
+    ExpansionOptions,
     FlawReply,
     JobError,
     JobReply,
@@ -38,6 +40,21 @@ def search_request(body: SearchBody, tenant: str = DEFAULT_TENANT) -> SearchRequ
         rerank=body.rerank,
         window_size=body.window_size,
         fusion=body.fusion,
+    )
+
+
+def expansions(asked: ExpansionOptions, defaults: ExpansionSettings) -> Expand:
+    """Return the expansions to make: what was asked, else what is configured."""
+
+    def either(wanted: bool | None, configured: bool) -> bool:
+        return configured if wanted is None else wanted
+
+    return Expand(
+        classify=either(asked.classify, defaults.classify),
+        rewrite=either(asked.rewrite, defaults.rewrite),
+        hyde=either(asked.hyde, defaults.hyde),
+        multi_query=defaults.multi_query if asked.multi_query is None else asked.multi_query,
+        decompose=either(asked.decompose, defaults.decompose),
     )
 
 

@@ -55,7 +55,17 @@ class SearchBody(Request):
     )
 
 
-class QueryBody(SearchBody):
+class ExpansionOptions(Request):
+    """What the language model does to the question first; null takes the configured default."""
+
+    classify: bool | None = Field(None, description="let the model answer directly or ask back")
+    rewrite: bool | None = Field(None, description="make a follow-up question stand alone")
+    hyde: bool | None = Field(None, description="search for a hypothetical passage too")
+    multi_query: int | None = Field(None, ge=0, le=5, description="paraphrases searched for too")
+    decompose: bool | None = Field(None, description="search for the parts of the question too")
+
+
+class QueryBody(ExpansionOptions, SearchBody):
     """A question; a model writes the answer where one is configured, else sentences are quoted."""
 
     stream: bool = Field(False, description="answer as server-sent events")
@@ -65,11 +75,6 @@ class QueryBody(SearchBody):
     response_mode: ResponseMode | None = Field(None, description="one prompt, refining, or a tree of answers")
     max_tokens: int | None = Field(None, ge=1, le=8192, description="longest written answer")
     temperature: float | None = Field(None, ge=0, le=2)
-    classify: bool | None = Field(None, description="let the model answer directly or ask back")
-    rewrite: bool | None = Field(None, description="make a follow-up question stand alone")
-    hyde: bool | None = Field(None, description="search for a hypothetical passage too")
-    multi_query: int | None = Field(None, ge=0, le=5, description="paraphrases searched for too")
-    decompose: bool | None = Field(None, description="search for the parts of the question too")
 
     model_config = ConfigDict(
         extra="forbid",

@@ -15,7 +15,8 @@ from indexing.errors import InputError, WinnowError
 from retrieval.generation.prompts import Turn
 from retrieval.generation.protocol import Message
 from retrieval.records import SearchRequest
-from serving.answering.records import AnswerRequest, Event, Expand, Piece, Written
+from serving.answering.measuring import counted, last_of, measure
+from serving.answering.records import AnswerRequest, Event, Piece, Written
 from serving.chat_schemas import (
     MODEL,
     ChatBody,
@@ -32,12 +33,11 @@ from serving.chat_schemas import (
     PromptDetails,
 )
 from serving.context import request_id
-from serving.convert import citation_replies, flaw_replies, receipt_reply
+from serving.convert import citation_replies, expansions, flaw_replies, receipt_reply
 from serving.deps import ServiceDep, TenantDep
 from serving.errors import winnow_problem
 from serving.replies import ModelResponse
 from serving.routes.problems import PROBLEMS
-from serving.routes.query import counted, last_of, measure
 from serving.state import Service
 
 logger = logging.getLogger(__name__)
@@ -87,9 +87,13 @@ def _request(body: ChatBody, service: Service, tenant: str) -> AnswerRequest:
     *before, last = body.messages
     if last.role != "user":
         raise InputError(f"the last message is of role {last.role!r}; it must be the user's question")
-    told = [one for one in before if one.role in ("user", "assistant")]
+    told = [
+        Message("user" if one.role == "user" else "assistant", one.text)
+        for one in before
+        if one.role in ("user", "assistant")
+    ]
     system = "\n".join(one.text for one in body.messages if one.role in ("system", "developer"))
-    options, defaults = body.winnow, service.settings.expansion
+    options = body.winnow
     return AnswerRequest(
         search=SearchRequest(
             query=last.text,
@@ -99,18 +103,12 @@ def _request(body: ChatBody, service: Service, tenant: str) -> AnswerRequest:
             filter=options.filter,
             rerank=options.rerank,
         ),
-        expand=Expand(
-            classify=defaults.classify if options.classify is None else options.classify,
-            rewrite=defaults.rewrite if options.rewrite is None else options.rewrite,
-            hyde=defaults.hyde if options.hyde is None else options.hyde,
-            multi_query=defaults.multi_query if options.multi_query is None else options.multi_query,
-            decompose=defaults.decompose if options.decompose is None else options.decompose,
-        ),
+        expand=expansions(options, service.settings.expansion),
         response_mode=options.response_mode or service.settings.generation.response_mode,
         max_tokens=body.max_completion_tokens or body.max_tokens,
         temperature=body.temperature,
-        history=_turns([Message("user" if one.role == "user" else "assistant", one.text) for one in told]),
-        said=tuple(Message("user" if one.role == "user" else "assistant", one.text) for one in told),
+        history=_turns(told),
+        said=tuple(told),
         generate=options.generate is not False,
         system=system,
     )

@@ -17,11 +17,13 @@ from starlette.responses import Response, StreamingResponse
 from indexing.errors import GenerationError, WinnowError
 from retrieval.generation.prompts import Turn
 from serving.answering.history import recent_turns
-from serving.answering.records import AnswerRequest, Event, Expand, Found, Piece, StageDone, Written
-from serving.context import note, request_id
+from serving.answering.measuring import counted, last_of, measure
+from serving.answering.records import AnswerRequest, Event, Found, Piece, StageDone, Written
+from serving.context import request_id
 from serving.conversations import said
 from serving.convert import (
     citation_replies,
+    expansions,
     flaw_replies,
     query_reply,
     result_reply,
@@ -92,7 +94,7 @@ async def answer_request(body: QueryBody, service: Service, tenant: str) -> Answ
     Raises:
         NotFoundError: the conversation is not there.
     """
-    expansion, generation = service.settings.expansion, service.settings.generation
+    generation = service.settings.generation
     saved = (
         await in_thread(service.conversations.turns, tenant, body.conversation_id)
         if body.conversation_id is not None
@@ -108,13 +110,7 @@ async def answer_request(body: QueryBody, service: Service, tenant: str) -> Answ
             history = tuple(sent)
     return AnswerRequest(
         search=search_request(body, tenant),
-        expand=Expand(
-            classify=_either(body.classify, expansion.classify),
-            rewrite=_either(body.rewrite, expansion.rewrite),
-            hyde=_either(body.hyde, expansion.hyde),
-            multi_query=expansion.multi_query if body.multi_query is None else body.multi_query,
-            decompose=_either(body.decompose, expansion.decompose),
-        ),
+        expand=expansions(body, service.settings.expansion),
         response_mode=body.response_mode or generation.response_mode,
         max_sentences=body.max_sentences,
         max_tokens=body.max_tokens,
@@ -123,52 +119,6 @@ async def answer_request(body: QueryBody, service: Service, tenant: str) -> Answ
         said=said(saved),
         generate=body.generate is not False,
     )
-
-
-def _either(asked: bool | None, configured: bool) -> bool:
-    return configured if asked is None else asked
-
-
-async def counted(events: AsyncGenerator[Event], service: Service) -> AsyncGenerator[Event]:
-    """Yield the events; a model that failed is counted where no sentences are quoted instead, too."""
-    try:
-        async with contextlib.aclosing(events):
-            async for event in events:
-                yield event
-    except GenerationError:
-        service.metrics.generation_failures.inc()
-        raise
-
-
-async def last_of(first: Event, events: AsyncGenerator[Event], service: Service) -> Written:
-    """Return the written answer, the events before it only measured."""
-    event = first
-    async with contextlib.aclosing(events):
-        while not isinstance(event, Written):
-            event = await anext(events)
-    measure(service, event)
-    return event
-
-
-def measure(service: Service, written: Written) -> None:
-    for stage in written.receipt.stages:
-        if stage.name not in _SEARCHED:
-            service.metrics.stages.labels(stage.name).observe(stage.ms / 1000)
-    service.metrics.answers.labels(written.answer.kind).inc()
-    if any(reason.startswith("generate:") for reason in written.receipt.degraded):
-        service.metrics.generation_failures.inc()
-    if written.usage is not None:
-        usage = written.usage
-        service.metrics.prompt_tokens.inc(usage.prompt_tokens)
-        service.metrics.cached_tokens.inc(usage.cached_tokens or 0)
-        service.metrics.completion_tokens.inc(usage.completion_tokens)
-        if usage.first_token_ms is not None:
-            service.metrics.first_token.observe(usage.first_token_ms / 1000)
-    note("citations", len(written.answer.citations))
-
-
-# Measured by the search itself.
-_SEARCHED = frozenset({"embed", "retrieve", "fuse", "windows", "rerank"})
 
 
 async def _keep(service: Service, tenant: str, body: QueryBody, written: Written) -> None:
