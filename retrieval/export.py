@@ -91,24 +91,42 @@ def open_cross_encoder(source: Path) -> tuple[Any, Any]:
         EncoderError: the folder does not load, or has no fast tokenizer.
         MissingDependencyError: the ``train`` extra is not installed.
     """
+    model, tokenizer = open_for_tracing(source, "AutoModelForSequenceClassification", "a cross-encoder")
+    one_label(source, model.config.num_labels)
+    return model, tokenizer
+
+
+def open_for_tracing(source: Path, loader: str, kind: str) -> tuple[Any, Any]:
+    """Return ``(model, tokenizer)`` of a safetensors folder in fp32, with attention that can be traced.
+
+    Args:
+        source: the folder; nothing is downloaded, and no code in it runs.
+        loader: one of transformers' ``AutoModel`` classes.
+        kind: what the folder should be, for the message.
+    """
     try:
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        import transformers
     except ImportError as error:
         raise MissingDependencyError("transformers", "train", "exporting a reranker") from error
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            attn_implementation="eager",
-        ).eval()
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        model = (
+            getattr(transformers, loader)
+            .from_pretrained(
+                source,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                attn_implementation="eager",
+            )
+            .eval()
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            source, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise EncoderError(f"{source} is not a cross-encoder that loads: {error}") from error
-    one_label(source, model.config.num_labels)
+        raise EncoderError(f"{source} is not {kind} that loads: {error}") from error
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise EncoderError(f"{source} has no fast tokenizer (tokenizer.json); none can be exported")
     return model, tokenizer

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from distill.errors import TrainingError
 from distill.model_folder import ModelManifest, is_model_folder, read_model_folder
-from indexing.errors import EncoderError, MissingDependencyError
-from retrieval.export import open_cross_encoder, traceable
+from indexing.errors import EncoderError
+from retrieval.export import open_cross_encoder, open_for_tracing, traceable
 from retrieval.exported_manifest import Interaction, Kind
 from retrieval.rerank import refuse_unsafe
 
@@ -71,25 +71,8 @@ def _late(folder: Path, manifest: ModelManifest | None) -> Source:
 
 
 def _open_encoder(folder: Path) -> tuple[nn.Module, Any]:
-    try:
-        import torch
-        from transformers import AutoModel, AutoTokenizer
-    except ImportError as error:
-        raise MissingDependencyError("transformers", "train", "exporting a reranker") from error
-    try:
-        model = AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            attn_implementation="eager",
-        ).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise EncoderError(f"{folder} is not an encoder that loads: {error}") from error
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise EncoderError(f"{folder} has no fast tokenizer (tokenizer.json); none can be exported")
+    model, tokenizer = open_for_tracing(folder, "AutoModel", "an encoder")
+    import torch
 
     class Tokens(torch.nn.Module):
         """Ids and mask to the last hidden states."""

@@ -64,7 +64,7 @@ def test_spliced_pairs_are_the_tokenizers_own(exported, query):
     got = PairTokenizer(open_tokenizer(exported / TOKENIZER), MAX_TOKENS).encode(query, TEXTS)
     assert got.ids == [one.ids for one in want]
     assert got.truncated == tuple(fitted != query or bool(one.overflowing) for one in want)
-    assert True in got.truncated
+    assert any(got.truncated)
 
 
 def test_a_budget_that_the_query_fills_leaves_no_text(exported):
