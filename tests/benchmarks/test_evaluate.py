@@ -20,22 +20,16 @@ from benchmarks.evaluate.first_stage import MemoryIndex
 from benchmarks.evaluate.labels import LABELS
 from benchmarks.evaluate.measure import MEASURES, measure
 from benchmarks.evaluate.result import compared
-from benchmarks.evaluate.sets import PooledSet, beir_set, candidates_set, mteb_set, trec_qrels
-from benchmarks.evaluate.systems import Identity, Ranking, Reranked, RunFile, open_system
+from benchmarks.evaluate.sets import PooledSet, beir_set
+from benchmarks.evaluate.systems import Identity, Ranking, Reranked, open_system
 from indexing.encoders.analysis import Analyzer
-from indexing.errors import InputError, SettingsError
+from indexing.errors import SettingsError
 from indexing.settings import load_settings
 from retrieval.rerank import RerankScores
 from tests.fakes.exported_models import late_interaction_folder
+from tests.fakes.judged_files import TEXTS, write_beir, write_candidates
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXTS = {
-    "d1": "Swallows nest under roofs and return in spring.",
-    "d2": "A swallow drinks in flight.",
-    "d3": "The river was flooded when a levee broke.",
-    "d4": "Roofs of slate last a century; roofs of reed forty years.",
-    "d5": "燕子春天回来，在屋檐下筑巢。",
-}
 
 
 class WordOverlap:
@@ -183,83 +177,6 @@ def test_a_model_leaves_text_alone_that_it_cannot_read():
     assert len(reader.calls) == 1
 
 
-def test_a_run_file_ranks_the_pool_and_nothing_else(tmp_path):
-    path = tmp_path / "teacher.run"
-    path.write_text("q1 Q0 d2 1 9.5 t\nq1 Q0 gone 2 9 t\nq1 Q0 d1 3 1 t\n")
-    run = RunFile(path)
-    assert run.rank("q1", "", ["d1", "d3", "d2"], []).doc_ids == ["d2", "d1", "d3"]
-    assert run.rank("q2", "", ["d1"], []).doc_ids == []
-
-
-@pytest.mark.parametrize("line", ["q1 Q0 d1\n", "q1 Q0 d1 1 high t\n", "q1 Q0 d1 1 nan t\n", "\n"])
-def test_a_damaged_run_file_is_refused_with_its_place(tmp_path, line):
-    path = tmp_path / "bad.run"
-    path.write_text(line)
-    with pytest.raises(InputError, match=r"bad\.run"):
-        RunFile(path)
-
-
-def test_candidates_are_ordered_by_score_then_id(tmp_path):
-    files = write_candidates(tmp_path)
-    pooled = candidates_set(*files, relevant_from=2)
-    assert pooled.pools == {"q1": ["d1", "d2", "d3"], "q2": ["d4", "d3"], "q9": []}
-    assert pooled.relevant_from == 2
-    assert set(pooled.queries) == {"q1", "q2", "q9"}  # the judged ones; q3 is not
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ({"query_id": "q1", "query": "a"}, "list of candidates"),
-        ({"query_id": "q1", "query": "a", "candidates": [{"doc_id": "d1"}]}, "doc_id and a text"),
-        (
-            {"query_id": "q1", "query": "a", "candidates": [{"doc_id": "d1", "text": "x"}] * 2},
-            "twice in one pool",
-        ),
-        ({"query_id": "q5", "query": "a", "candidates": []}, "judges none"),
-    ],
-)
-def test_bad_candidates_are_refused(tmp_path, row, message):
-    _, qrels = write_candidates(tmp_path)
-    path = tmp_path / "bad.jsonl"
-    path.write_text(json.dumps(row) + "\n")
-    with pytest.raises(InputError, match=message):
-        candidates_set(path, qrels)
-
-
-@pytest.mark.parametrize("text", ["q1 0 d1\n", "q1 0 d1 high\n", "q1 0 d1 0\n"])
-def test_bad_qrels_are_refused(tmp_path, text):
-    path = tmp_path / "x.qrels"
-    path.write_text(text)
-    with pytest.raises(InputError, match=r"x\.qrels"):
-        trec_qrels(path)
-
-
-def test_nothing_in_an_mteb_pool_tells_positives_from_negatives(tmp_path):
-    texts = [f"passage number {number}" for number in range(8)]
-    one, other = ({"query": "q", "positive": texts[:3], "negative": texts[3:]} for _ in range(2))
-    other["positive"], other["negative"] = texts[5:], texts[:5]
-    pools = []
-    for number, row in enumerate((one, other)):
-        path = tmp_path / f"{number}.jsonl"
-        path.write_text(json.dumps(row) + "\n")
-        found = mteb_set(path)
-        pools.append(found.pools["row-1"])
-        assert sum(found.qrels["row-1"].values()) == 3
-    assert pools[0] == pools[1]
-
-
-@pytest.mark.parametrize(
-    "row",
-    [{"query": ["a"], "positive": ["x"], "negative": []}, {"query": "a", "positive": [], "negative": []}],
-)
-def test_bad_mteb_rows_are_refused(tmp_path, row):
-    path = tmp_path / "m.jsonl"
-    path.write_text(json.dumps(row) + "\n")
-    with pytest.raises(InputError, match=r"m\.jsonl, line 1"):
-        mteb_set(path)
-
-
 def test_the_memory_index_ranks_as_bm25s_does():
     import bm25s
 
@@ -393,28 +310,3 @@ def test_the_script_runs_from_anywhere(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out/report.json").read_text())["rows"][0]["name"] == "first-stage"
-
-
-def write_candidates(folder: Path) -> tuple[Path, Path]:
-    rows = [
-        ("q1", "swallows", [("d3", 1.0), ("d2", 2.0), ("d1", 2.0)]),
-        ("q2", "roofs", [("d3", 1.0), ("d4", 3.5)]),
-        ("q3", "not judged", [("d1", 1.0)]),
-    ]
-    path, qrels = folder / "candidates.jsonl", folder / "judged.qrels"
-    with path.open("w") as out:
-        for query_id, query, found in rows:
-            listed = [{"doc_id": one, "text": TEXTS[one], "score": score} for one, score in found]
-            out.write(json.dumps({"query_id": query_id, "query": query, "candidates": listed}) + "\n")
-    qrels.write_text("q1 0 d1 3\nq1 0 d2 1\nq2 0 d4 2\nq2 0 d3 0\nq9 0 d1 2\n")
-    return path, qrels
-
-
-def write_beir(folder: Path) -> Path:
-    corpus = [{"_id": one, "text": text} for one, text in TEXTS.items()]
-    corpus[0]["title"] = "Birds"
-    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
-    query = {"_id": "q1", "text": "swallows in spring", "metadata": {"lang": "en", "n": 3}}
-    (folder / "queries.jsonl").write_text(json.dumps(query) + "\n")
-    (folder / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t2\n")
-    return folder
