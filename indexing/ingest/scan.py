@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -27,7 +27,12 @@ class Scan:
 
 
 def scan_paths(
-    paths: Iterable[Path], suffixes: Collection[str], *, home: Path, allow_missing: bool = False
+    paths: Sequence[Path],
+    suffixes: Collection[str],
+    *,
+    home: Path,
+    allow_missing: bool = False,
+    outside_links: bool = False,
 ) -> Scan:
     """Return the readable files under ``paths``, absolute, sorted, without repeats.
 
@@ -39,6 +44,8 @@ def scan_paths(
         suffixes: accepted endings, lower case with their dot; ".jsonl.gz" may be one.
         home: the index's own folder; what lies in it is left out.
         allow_missing: a path that is gone counts as empty (``--prune``).
+        outside_links: follow links whose target lies in none of ``paths``;
+            else they are counted in ``skipped``.
 
     Raises:
         InputError: a path does not exist.
@@ -47,14 +54,14 @@ def scan_paths(
     found: set[Path] = set()
     own = _identity(home)
     seen: set[tuple[int, int]] = {own} if own is not None else set()
-    for path in paths:
-        root = Path(os.path.abspath(path.expanduser()))
-        scan.roots.append(root)
+    scan.roots = [Path(os.path.abspath(path.expanduser())) for path in paths]
+    inside = None if outside_links else [os.path.realpath(root) for root in scan.roots]
+    for path, root in zip(paths, scan.roots, strict=True):
         if not root.exists():
             if not allow_missing:
                 raise InputError(f"{path}: no such file or folder")
         elif root.is_dir():
-            _walk(root, suffixes, scan, found, seen)
+            _walk(root, suffixes, inside, scan, found, seen)
         else:
             found.add(root)
     scan.files = sorted(found)
@@ -70,7 +77,12 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _walk(
-    folder: Path, suffixes: Collection[str], scan: Scan, found: set[Path], seen: set[tuple[int, int]]
+    folder: Path,
+    suffixes: Collection[str],
+    inside: Sequence[str] | None,
+    scan: Scan,
+    found: set[Path],
+    seen: set[tuple[int, int]],
 ) -> None:
     waiting = [folder]
     while waiting:
@@ -86,7 +98,7 @@ def _walk(
             continue
         seen.add((status.st_dev, status.st_ino))
         for entry in entries:
-            kind = _kind(entry, suffixes)
+            kind = _kind(entry, suffixes, inside)
             if kind == "folder":
                 waiting.append(Path(entry.path))
             elif kind == "file":
@@ -95,7 +107,7 @@ def _walk(
                 scan.skipped[kind] += 1
 
 
-def _kind(entry: os.DirEntry[str], suffixes: Collection[str]) -> str:
+def _kind(entry: os.DirEntry[str], suffixes: Collection[str], inside: Sequence[str] | None) -> str:
     """ "folder", "file", or why the entry is left out."""
     if entry.name.startswith("."):
         return "hidden"
@@ -103,6 +115,8 @@ def _kind(entry: os.DirEntry[str], suffixes: Collection[str]) -> str:
         mode = entry.stat().st_mode
     except OSError:
         return "broken link"
+    if inside is not None and entry.is_symlink() and not _leads_inside(entry.path, inside):
+        return "link that leads outside"
     if stat.S_ISDIR(mode):
         return "folder"
     if not stat.S_ISREG(mode):
@@ -111,6 +125,11 @@ def _kind(entry: os.DirEntry[str], suffixes: Collection[str]) -> str:
     if any(name.endswith(suffix) for suffix in suffixes):
         return "file"
     return Path(name).suffix or "no suffix"
+
+
+def _leads_inside(link: str, roots: Sequence[str]) -> bool:
+    target = os.path.realpath(link)
+    return any(os.path.commonpath((root, target)) == root for root in roots)
 
 
 def source_uri(path: Path) -> str:

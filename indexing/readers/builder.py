@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Literal
 
-from indexing.errors import ReadError
+from indexing.errors import ReadLimitError
 from indexing.records import Extraction, Heading, Metadata
 
 Gap = Literal["\n\n", "\n", " ", ""]
@@ -129,7 +129,7 @@ class TextBuilder:
         self._parts.append(body)
         self._length += len(body)
         if self._length > self._limit:
-            raise ReadError(
+            raise ReadLimitError(
                 f"{self._name} unfolds to more than {self._limit / 1e6:.0f} million characters; raise "
                 "indexing.max_file_mb (WINNOW_INDEXING__MAX_FILE_MB) to read it"
             )

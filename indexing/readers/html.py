@@ -46,6 +46,10 @@ _DROPPED = frozenset(
         "map",
     ]
 )
+# Text that a browser does not show is not what the document says to its reader.
+_UNSEEN = re.compile(
+    r"display:none|visibility:(?:hidden|collapse)|(?:^|;)(?:opacity|font-size):0(?:\.0+)?(?:px|pt|r?em|%)?(?=[;!]|$)"
+)
 _BLOCKS = frozenset(
     [
         "address",
@@ -231,7 +235,9 @@ def _hidden(element: Element) -> bool:
         return False
     style = attributes.get("style", "").replace(" ", "").lower()
     return (
-        "hidden" in attributes or attributes.get("role") in ("navigation", "menu") or "display:none" in style
+        "hidden" in attributes
+        or attributes.get("role") in ("navigation", "menu")
+        or (style != "" and _UNSEEN.search(style) is not None)
     )
 
 

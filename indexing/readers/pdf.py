@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from indexing.errors import DamagedFileError, EmptyFileError, EncryptedFileError, ReadError
+from indexing.errors import DamagedFileError, EmptyFileError, EncryptedFileError, ReadLimitError
 from indexing.readers.metadata import scalars
 from indexing.readers.pdflayout import Line, lines_of
 from indexing.readers.pdfpage import is_bold, load_page
@@ -86,7 +86,7 @@ def _load(data: bytes, name: str) -> tuple[list[Page], list[Bookmark], dict[str,
         raise DamagedFileError(f"{name} cannot be opened as a PDF: {error}") from error
     try:
         if len(document) > _MAX_PAGES:
-            raise ReadError(f"{name} claims {len(document)} pages, more than {_MAX_PAGES}")
+            raise ReadLimitError(f"{name} claims {len(document)} pages, more than {_MAX_PAGES}")
         pages = [_page(document[number], name, number) for number in range(len(document))]
         return pages, _bookmarks(document), _fields(document)
     except pypdfium2.PdfiumError as error:

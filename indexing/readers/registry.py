@@ -175,7 +175,8 @@ def read_file(path: Path, *, max_bytes: int) -> Iterator[Extraction]:
         EncryptedFileError: a password is needed.
         EmptyFileError: nothing to index in it.
         DamagedFileError: the bytes are not what the suffix says.
-        ReadError: it cannot be opened, or is larger than ``max_bytes``.
+        ReadError: it cannot be opened.
+        ReadLimitError: it is larger than ``max_bytes``, or unfolds to far more.
         MissingDependencyError: the format's library is not installed.
     """
     suffix = suffix_of(path)
@@ -196,6 +197,8 @@ def read_file(path: Path, *, max_bytes: int) -> Iterator[Extraction]:
         raise
     except ModuleNotFoundError as error:
         raise MissingDependencyError(error.name or plain, "formats", f"reading {plain} files") from error
+    except MemoryError:  # says nothing about the bytes: whoever set the limit names it
+        raise
     except OSError as error:
         raise ReadError(f"{path.name} cannot be read: {error.strerror or error}") from error
     except Exception as error:

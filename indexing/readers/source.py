@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from indexing.errors import DamagedFileError, ReadError
+from indexing.errors import DamagedFileError, ReadError, ReadLimitError
 
 if TYPE_CHECKING:
     from indexing.readers.builder import TextBuilder
@@ -42,8 +42,9 @@ class Source:
         """Yield the decompressed bytes as a stream.
 
         Raises:
-            ReadError: the file cannot be opened, or is larger than ``max_bytes``
-                (a gzip bomb is found after at most ``max_bytes`` bytes).
+            ReadError: the file cannot be opened.
+            ReadLimitError: it is larger than ``max_bytes`` (a gzip bomb is
+                found after at most ``max_bytes`` bytes).
             DamagedFileError: a gzip stream that is cut short or corrupt.
         """
         try:
@@ -53,7 +54,7 @@ class Source:
             raise ReadError(f"{self.name} cannot be opened: {error.strerror or error}") from error
         with raw:
             if size > self.max_bytes:
-                raise _too_large(self)
+                raise too_large(self.name, self.max_bytes)
             if not self.gzipped:
                 yield raw
                 return
@@ -90,14 +91,15 @@ class _Bounded(io.RawIOBase):
         except (OSError, EOFError, zlib.error) as error:
             raise DamagedFileError(f"{self._source.name} is not a whole gzip file: {error}") from error
         if len(data) > self._left:
-            raise _too_large(self._source)
+            raise too_large(self._source.name, self._source.max_bytes)
         self._left -= len(data)
         buffer[: len(data)] = data
         return len(data)
 
 
-def _too_large(source: Source) -> ReadError:
-    return ReadError(
-        f"{source.name} holds more than {source.max_bytes / 1e6:.1f} MB; "
+def too_large(name: str, max_bytes: int) -> ReadLimitError:
+    """The error of a file with more bytes of content than one may have."""
+    return ReadLimitError(
+        f"{name} holds more than {max_bytes / 1e6:.1f} MB; "
         "raise indexing.max_file_mb (WINNOW_INDEXING__MAX_FILE_MB) to read it"
     )

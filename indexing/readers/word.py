@@ -44,7 +44,7 @@ _BREAKS = {
 }
 _WRAPPERS = frozenset({_W + name for name in ("sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag")})
 _HEADING_STYLE = re.compile(r"(?i)heading ([1-9])")
-_MAX_SPAN = 200
+_MAX_SPAN = 200  # Word itself has 63 columns at most
 
 
 def read_docx(source: Source) -> Iterator[Extraction]:
@@ -167,7 +167,7 @@ def _table(table: Element) -> tuple[list[list[str]], int | None]:
             text = above[len(row)] if continues and len(row) < len(above) else _cell_text(cell)
             if continues and len(text) > MAX_REPEATED_CHARS:
                 text = ""
-            row.extend([text] * _grid_span(properties))
+            row.extend([text] * min(_grid_span(properties), _MAX_SPAN - len(row)))
         if header_rows == len(rows) and line.find(f"{_W}trPr/{_W}tblHeader") is not None:
             header_rows += 1
         rows.append(row)

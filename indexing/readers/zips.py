@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from indexing.errors import DamagedFileError, EncryptedFileError, ReadError
+from indexing.errors import DamagedFileError, EncryptedFileError, ReadError, ReadLimitError
 from indexing.readers.source import Source
 
 # Deflate reaches 1,032; honest XML rarely passes 100.  Small members may.
@@ -38,8 +38,9 @@ def open_zip(source: Source, *, doctype_allowed: bool = False) -> Iterator[zipfi
 
     Raises:
         EncryptedFileError: an encrypted Office file or zip member.
-        DamagedFileError: not a zip, or a member declares XML entities.
-        ReadError: it would unpack to more than ``max_bytes``, or at a ratio
+        DamagedFileError: not a zip, a member declares XML entities, or its
+            name leads out of the file or is there twice.
+        ReadLimitError: it would unpack to more than ``max_bytes``, or at a ratio
             that only a bomb has.
     """
     data = source.read()
@@ -66,18 +67,26 @@ def _ole_error(source: Source, data: bytes) -> ReadError:
 def _check_sizes(source: Source, archive: zipfile.ZipFile) -> None:
     members = archive.infolist()
     if len(members) > _MAX_MEMBERS:
-        raise ReadError(f"{source.name} has {len(members)} members, more than {_MAX_MEMBERS}")
+        raise ReadLimitError(f"{source.name} has {len(members)} members, more than {_MAX_MEMBERS}")
     total = sum(member.file_size for member in members)
     if total > source.max_bytes:
-        raise ReadError(
+        raise ReadLimitError(
             f"{source.name} unpacks to {total / 1e6:.1f} MB, more than {source.max_bytes / 1e6:.1f} MB; "
             "raise indexing.max_file_mb (WINNOW_INDEXING__MAX_FILE_MB) to read it"
         )
+    names: set[str] = set()
     for member in members:
+        name = member.filename.replace("\\", "/")
+        # Nothing is ever unpacked to the disk; no honest file needs such names either.
+        if name.startswith("/") or ".." in name.split("/") or name in names:
+            raise DamagedFileError(
+                f"{source.name} is refused: {member.filename[:80]!r} leads out of it, or is in it twice"
+            )
+        names.add(name)
         if member.flag_bits & 0x1:
             raise EncryptedFileError(f"{source.name} is protected by a password ({member.filename!r})")
         if member.file_size > max(_RATIO_FREE_BYTES, _MAX_RATIO * member.compress_size):
-            raise ReadError(
+            raise ReadLimitError(
                 f"{source.name} is refused as a zip bomb: {member.filename!r} unpacks to "
                 f"{member.file_size / max(1, member.compress_size):.0f} times its size"
             )

@@ -1,0 +1,1 @@
+"""Hostile files of every format, and a command that says what became of each."""
