@@ -48,13 +48,24 @@ def passage_scores(
     without content tokens matches with 0.
     """
     best = _best_matches(query, output, content, interaction)
+    return blended(query, best, _cosines(query, output, mask, interaction), interaction)
+
+
+def blended(
+    query: EncodedQuery, best: FloatArray, cosines: FloatArray, interaction: Interaction
+) -> FloatArray:
+    """Return the scores ``(batch,)`` of what was measured of each passage.
+
+    ``best`` ``(batch, query tokens)`` is the greatest cosine of each query token
+    with one of the passage's, ``cosines`` ``(batch,)`` that of the pooled vectors.
+    """
     values = {
-        "cosine": _cosines(query, output, mask, interaction),
+        "cosine": cosines,
         "maxsim": best @ query.weights,
         "weakest": best.min(axis=1) if len(query.tokens) else best.sum(axis=1),
-        "bias": np.ones(len(output), dtype=np.float32),
+        "bias": np.ones(len(best), dtype=np.float32),
     }
-    total = np.zeros(len(output), dtype=np.float32)
+    total = np.zeros(len(best), dtype=np.float32)
     for name, coefficient in interaction.coefficients.items():
         total += np.float32(coefficient) * values[name]
     return total
@@ -66,6 +77,11 @@ def pooled_vectors(output: FloatArray, mask: BoolArray, interaction: Interaction
     # The mean's length does not matter to a cosine, so the sum is enough.
     pooled: FloatArray = _unit((counted @ _cut(output, interaction.pooled))[:, 0])
     return pooled
+
+
+def unit_vectors(vectors: FloatArray) -> FloatArray:
+    """Return the vectors ``(..., dim)`` at length 1; zeros stay zeros."""
+    return _unit(vectors)
 
 
 def with_feedback(scores: FloatArray, pooled: FloatArray, feedback: Feedback) -> FloatArray:

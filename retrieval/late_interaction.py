@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from indexing.encoders.dense import padded
 from indexing.encoders.manifest import TOKENIZER
+from indexing.encoders.tokens import token_fingerprint
 from indexing.settings import RerankSettings
 from retrieval.exported_manifest import Interaction, RerankerManifest
 from retrieval.exported_parts import MOST_STREAMS, open_graph, open_tokenizer
@@ -25,8 +28,24 @@ from retrieval.interaction import (
     pooled_vectors,
     with_feedback,
 )
-from retrieval.packing import BATCH_TOKENS, balanced, padded
+from retrieval.packing import BATCH_TOKENS, balanced
 from retrieval.rerank import RerankScores, checked_scores
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTokens:
+    """A query encoded for passages whose token vectors are stored.
+
+    ``model``, ``kind`` and ``scripts`` are the encoding model's; ``truncated``:
+    the query was cut.
+    """
+
+    encoded: EncodedQuery
+    interaction: Interaction
+    model: str
+    kind: str
+    scripts: frozenset[str] | None
+    truncated: bool
 
 
 class ExportedLateInteraction:
@@ -40,6 +59,7 @@ class ExportedLateInteraction:
     def __init__(self, folder: Path, manifest: RerankerManifest, settings: RerankSettings) -> None:
         if manifest.interaction is None:
             raise ValueError("a late-interaction manifest has an interaction")
+        self._manifest = manifest
         self._interaction: Interaction = manifest.interaction
         self.scripts = None if manifest.scripts is None else frozenset(manifest.scripts)
         self._max_tokens = min(settings.max_tokens, manifest.max_tokens)
@@ -92,6 +112,20 @@ class ExportedLateInteraction:
                 logits = with_feedback(logits, pooled.astype(np.float32), feedback)
         truncated = tuple(cut or bool(passage.overflowing) for passage in passages)
         return checked_scores(self._name, logits, truncated)
+
+    def token_fingerprint(self, min_coverage: float) -> str:
+        """Digest of the token vectors that this model makes, as a collection remembers it."""
+        return token_fingerprint(self._manifest, self._interaction, min_coverage).digest
+
+    def query_tokens(self, query: str) -> QueryTokens:
+        """Return the query encoded; what it is compared with is stored (:mod:`retrieval.stored_tokens`).
+
+        Raises:
+            EncoderError: the engine failed.
+        """
+        with self._lock:
+            encoded, cut = self._encode_query(query)
+        return QueryTokens(encoded, self._interaction, self._name, self.kind, self.scripts, cut)
 
     def _encode_query(self, query: str) -> tuple[EncodedQuery, bool]:
         """Return the encoded query, and whether it was cut."""

@@ -36,6 +36,9 @@ _ACCEPTED = (
 def load_encoders(settings: EncoderSettings, *, average_length: float | None = None) -> EncoderPair:
     """Return the pair that ``settings`` name, loaded and ready.
 
+    With ``settings.late_interaction`` it also makes token vectors; that model
+    is loaded by the first document.
+
     ``average_length`` is BM25's mean document length in terms; queries do not
     need it, documents do (``pair.with_average_length`` sets it later).
 
@@ -44,6 +47,16 @@ def load_encoders(settings: EncoderSettings, *, average_length: float | None = N
             no accepted kind, weights that differ from their hash or are pickled.
         MissingDependencyError: the folder needs a package of an extra.
     """
+    pair = _load_pair(settings, average_length)
+    if not settings.late_interaction:
+        return pair
+    from indexing.encoders.token_pair import TokenPair
+    from indexing.encoders.tokens import TokenEncoder
+
+    return TokenPair(pair, TokenEncoder(settings))
+
+
+def _load_pair(settings: EncoderSettings, average_length: float | None) -> EncoderPair:
     from indexing.encoders.pair import ComposedPair
 
     dense = model_folder(settings.dense)

@@ -131,5 +131,19 @@ def pack(lengths: Sequence[int], budget: int, step: int = 1) -> Iterator[list[in
         yield group
 
 
+def padded(ids: Sequence[Sequence[int]], step: int = 1) -> tuple[IntArray, IntArray]:
+    """Return ``(input_ids, attention_mask)``, zeros behind each row.
+
+    Both are ``(len(ids), longest)``, the longest rounded up to a multiple of ``step``.
+    """
+    width = _round_up(max(len(row) for row in ids), step)
+    input_ids = np.zeros((len(ids), width), dtype=np.int64)
+    mask = np.zeros((len(ids), width), dtype=np.int64)
+    for row, tokens in enumerate(ids):
+        input_ids[row, : len(tokens)] = tokens
+        mask[row, : len(tokens)] = 1
+    return input_ids, mask
+
+
 def _round_up(value: int, step: int) -> int:
     return -(-value // step) * step

@@ -16,6 +16,7 @@ A folder with anything else in it is refused: pickled weights (``.bin``,
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -120,6 +121,31 @@ def refuse_pickles(folder: Path) -> None:
             "accepted are safetensors and ONNX. To convert them without running code: "
             f"python -m indexing.encoders.convert {folder} OUT_FOLDER"
         )
+
+
+def refuse_pickled_shards(folder: Path) -> None:
+    """Raise when a loader that is told to read safetensors would open a pickle all the same.
+
+    An index of shards may name any file, and a library that finds no
+    ``model*.safetensors`` takes ``pytorch_model*.bin``.
+    """
+    for index in folder.rglob("*.safetensors.index.json"):
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EncoderError(f"{index} is not a readable index of weights: {error}") from error
+        wrong = sorted(str(name) for name in shards if not _is_plain_safetensors(name))
+        if wrong:
+            raise EncoderError(f"{index} names weights that are not safetensors in its folder: {wrong[0]!r}")
+    if any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("model*.safetensors")):
+        raise EncoderError(
+            f"{folder} has its weights in pickles, which can run code when loaded; accepted is safetensors. "
+            f"To convert them without running code: python -m indexing.encoders.convert {folder} OUT_FOLDER"
+        )
+
+
+def _is_plain_safetensors(name: object) -> bool:
+    return isinstance(name, str) and name.endswith(".safetensors") and Path(name).name == name
 
 
 def sha256_of(path: Path) -> str:

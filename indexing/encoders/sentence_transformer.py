@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexing.encoders.manifest import dense_fingerprint, weights_sha256
+from indexing.encoders.manifest import dense_fingerprint, refuse_pickled_shards, weights_sha256
 from indexing.encoders.protocols import Fingerprint
 from indexing.encoders.validation import unit_rows
 from indexing.errors import EncoderError, MissingDependencyError
@@ -55,6 +55,7 @@ def refuse_unsafe_folder(folder: Path) -> None:
             )
     if not any(folder.rglob("*.safetensors")):
         raise EncoderError(f"{folder} holds no safetensors weights")
+    refuse_pickled_shards(folder)
 
 
 def open_sentence_transformer(folder: Path, *, eager: bool = False) -> SentenceTransformer:
