@@ -1,0 +1,1 @@
+"""Ready-made requests for Qdrant's console, filled in with what this index holds."""
