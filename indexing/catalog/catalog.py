@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, func, select
 
 from indexing.catalog.engine import open_engine, snapshot
+from indexing.catalog.generations import GenerationTable
 from indexing.catalog.jobs import JobTable
 from indexing.catalog.lifecycle import Lifecycle, unpack
 from indexing.catalog.records import DocumentRecord, JobRecord, SourceRecord, Totals, Window
@@ -50,10 +51,11 @@ class Catalog:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = self._engine = engine
         self._snapshot = snapshot(engine)
         self.staging = Staging(engine)
         self.lifecycle = Lifecycle(engine)
+        self.generations = GenerationTable(engine)
         self.job_table = JobTable(engine)
 
     def document(self, tenant: str, doc_id: str) -> DocumentRecord:

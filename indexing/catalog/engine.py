@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from indexing.catalog.schema import REVISION_TRIGGERS, SCHEMA_VERSION, meta, metadata
+from indexing.catalog.schema import MIRROR_TRIGGER, REVISION_TRIGGERS, SCHEMA_VERSION, meta, metadata
 from indexing.errors import CatalogError
 
 _BUSY_TIMEOUT_S = 30.0
@@ -85,13 +85,17 @@ def _prepare_schema(engine: Engine) -> None:
                 f"a newer Winnow wrote this catalogue (schema {found}, this one reads up to "
                 f"{SCHEMA_VERSION}); run: pip install --upgrade winnow-search"
             )
-        if found is not None and _has_triggers(engine):
+        if found is not None and int(found) == SCHEMA_VERSION and _has_triggers(engine):
             return
     with writing(engine).begin() as connection:  # two first starts at once: one creates, one finds
         metadata.create_all(connection)
         if connection.scalar(version) is None:
             connection.execute(insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
-        for statement in REVISION_TRIGGERS:
+        else:  # what newer versions added is new tables only
+            connection.execute(
+                update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
+            )
+        for statement in (*REVISION_TRIGGERS, MIRROR_TRIGGER):
             connection.exec_driver_sql(statement)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -101,13 +102,14 @@ class JobTable:
         errors: Sequence[tuple[str, str]],
         message: str = "",
         total: int | None = None,
+        kinds: Mapping[str, str] | None = None,
     ) -> None:
         values: dict[str, object] = {
             "state": state,
             "done": done,
             "failed": failed,
             "sentences": sentences,
-            "errors": [list(error) for error in errors],
+            "errors": [[source, reason, (kinds or {}).get(source)] for source, reason in errors],
             "message": message,
             "updated_at": _now(),
         }
@@ -123,5 +125,8 @@ def _now() -> str:
 
 def _record(row: Any) -> JobRecord:
     fields = list(row)
-    fields[8] = tuple((source, reason) for source, reason in fields[8])
-    return JobRecord(*fields)
+    errors = fields[8]
+    fields[8] = tuple((source, reason) for source, reason, *_ in errors)
+    # Jobs of an older Winnow have no kinds.
+    kinds = tuple(kind[0] if kind else None for _, _, *kind in errors)
+    return replace(JobRecord(*fields), error_kinds=kinds)

@@ -33,7 +33,8 @@ class Window:
     """The sentences ``first`` to ``last`` of a document, and the text they span.
 
     ``text`` is the document's text from ``start`` to ``end``; ``spans`` are the
-    sentences' own offsets in the document, one pair per ordinal.
+    sentences' own offsets in the document, one pair per ordinal, ``pages``
+    their pages, empty for a document without pages.
     """
 
     tenant: str
@@ -48,11 +49,17 @@ class Window:
     title: str
     source: str
     sources: tuple[str, ...]
+    pages: tuple[int | None, ...] = ()
+    indexed_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A background indexing job; ``total`` counts its files or documents."""
+    """A background indexing job; ``total`` counts its files or documents.
+
+    ``errors`` are pairs of source and reason, ``error_kinds`` the class of each
+    in words ("damaged-file"), None where it is not known (yet).
+    """
 
     id: str
     tenant: str
@@ -66,6 +73,7 @@ class JobRecord:
     created_at: str
     updated_at: str
     message: str
+    error_kinds: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

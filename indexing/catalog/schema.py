@@ -10,6 +10,13 @@ average length that their sparse vectors were made with.
 reads one or two of them.  ``source_documents.kept`` is false for a document
 that a changed source no longer holds: the link is dropped once the source's
 new documents are all live.
+
+``generations`` are the collections that hold these documents, made by different
+encoders: none is listed before the first migration, then one is ``served`` and
+another may stand ``beside`` it.  The progress in ``documents`` is the served
+one's; ``mirrored`` has the same columns for the other, and a switch exchanges
+the two in one transaction.  ``mirrored.queued``: the document was there when
+the migration began, so that its backfill takes care of it.
 """
 
 from __future__ import annotations
@@ -29,7 +36,8 @@ from sqlalchemy import (
 )
 
 # Raised when the tables change; an older Winnow refuses a newer catalogue.
-SCHEMA_VERSION = 1
+# 2: generations, mirrored.
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -120,6 +128,39 @@ jobs = Table(
     Index("jobs_tenant", "tenant", "number"),
 )
 
+generations = Table(
+    "generations",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("collection", Text, nullable=False),
+    Column("encoders", JSON, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("average", Float),
+    Column("comparison", JSON),
+    Column("trouble", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+)
+
+mirrored = Table(
+    "mirrored",
+    metadata,
+    Column("document", ForeignKey(documents.c.key, ondelete="CASCADE"), primary_key=True),
+    Column("queued", Boolean, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("terms", Integer),
+    Column("embedded", Integer, nullable=False),
+    Column("average", Float),
+)
+
+# Its points may be gone in the other generation already: it starts anew there as well.
+MIRROR_TRIGGER = """
+CREATE TRIGGER IF NOT EXISTS mirrored_again AFTER UPDATE OF state ON documents
+WHEN old.state = 'retiring' AND new.state != 'retiring'
+BEGIN
+  DELETE FROM mirrored WHERE document = new.key;
+END
+"""
 
 # One count per tenant that moves with every change of what a search can find.
 # A trigger, so that no writer can forget it.

@@ -26,7 +26,7 @@ WITH wanted(hit, doc_id, version, ordinal) AS MATERIALIZED (
 SELECT w.hit, d.title,
   (SELECT group_concat(s.uri, char(31)) FROM source_documents s
     WHERE s.tenant = d.tenant AND s.doc_id = d.doc_id),
-  b.first_ordinal, b.count, b.start, b.text, b.spans
+  b.first_ordinal, b.count, b.start, b.text, b.spans, b.pages, d.indexed_at
 FROM wanted w
 CROSS JOIN documents d
   ON d.tenant = :tenant AND d.doc_id = w.doc_id AND d.version = w.version AND d.state = 'live'
@@ -54,16 +54,20 @@ def read_windows(
 
 def _window(tenant: str, hit: tuple[str, str, int], size: int, rows: list[Any]) -> Window | None:
     doc_id, version, ordinal = hit
-    _, title, uris, _, _, base, joined, _ = rows[0]
+    _, title, uris, _, _, base, joined, *_ = rows[0]
     if len(rows) > 1:
         joined = "".join(row[6] for row in rows)
     lowest = max(ordinal - size, 0)
     spans: list[tuple[int, int]] = []
-    for _, _, _, first_ordinal, count, _, _, packed in rows:
+    pages: list[int | None] = []
+    for _, _, _, first_ordinal, count, _, _, packed, packed_pages, _ in rows:
         offsets = array("i", packed)
         begin = max(lowest - first_ordinal, 0)
         stop = min(ordinal + size + 1 - first_ordinal, count)
         spans.extend((offsets[2 * i], offsets[2 * i + 1]) for i in range(begin, stop))
+        if packed_pages is not None:
+            numbers = array("i", packed_pages)
+            pages.extend(numbers[i] or None for i in range(begin, stop))
     last = lowest + len(spans) - 1
     if last < ordinal:
         return None  # an ordinal that this version does not have
@@ -82,4 +86,6 @@ def _window(tenant: str, hit: tuple[str, str, int], size: int, rows: list[Any]) 
         title=title,
         source=sources[0],
         sources=sources,
+        pages=tuple(pages),
+        indexed_at=rows[0][9],
     )
