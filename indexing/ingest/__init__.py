@@ -9,11 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from indexing.errors import IngestBusyError, NotFoundError
+from indexing.fetch.client import Resolve, resolve_name
 from indexing.ingest.lock import writer_lock
 from indexing.ingest.report import IngestReport, Progress, Silent
 from indexing.ingest.scan import scan_paths, source_path, source_uri
 from indexing.ingest.settle import retire, settle
 from indexing.ingest.stage import FileItem, TextItem, stage_files, stage_texts
+from indexing.ingest.urls import stage_urls
 from indexing.records import DEFAULT_TENANT
 from indexing.session import Index
 
@@ -25,6 +27,7 @@ __all__ = [
     "add_files",
     "add_paths",
     "add_texts",
+    "add_urls",
     "delete_document",
     "writing",
 ]
@@ -53,7 +56,14 @@ def add_paths(
     """
     from indexing.readers import supported_suffixes
 
-    scan = scan_paths(paths, supported_suffixes(), home=index.settings.home, allow_missing=prune)
+    settings = index.settings
+    scan = scan_paths(
+        paths,
+        supported_suffixes(),
+        home=settings.home,
+        allow_missing=prune,
+        outside_links=settings.indexing.outside_links,
+    )
     items = [FileItem(source_uri(path), path) for path in scan.files]
 
     def stage(report: IngestReport, progress: Progress) -> None:
@@ -71,6 +81,25 @@ def add_files(
 ) -> IngestReport:
     """Index single files under the source names given."""
     return _run(index, lambda report, told: stage_files(index, tenant, items, report, told), progress)
+
+
+def add_urls(
+    index: Index,
+    urls: Sequence[str],
+    *,
+    tenant: str = DEFAULT_TENANT,
+    progress: Progress | None = None,
+    resolve: Resolve = resolve_name,
+) -> IngestReport:
+    """Fetch documents from the hosts that ``fetch.allowed_hosts`` names, and index them.
+
+    A URL that is refused or does not answer is a failure of the report.
+    """
+
+    def stage(report: IngestReport, progress: Progress) -> None:
+        stage_urls(index, tenant, urls, report, progress, resolve=resolve)
+
+    return _run(index, stage, progress)
 
 
 def add_texts(
@@ -136,6 +165,7 @@ def writing(
     with writer_lock(settings.home, timeout_s=limit_s, waiting=waiting):
         index.locked = True
         try:
+            index.follow()
             yield
         finally:
             index.locked = False

@@ -7,6 +7,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
+from indexing.errors import InputError
 from indexing.ingest import writing
 from indexing.ingest.report import IngestReport, Progress, Silent
 from indexing.ingest.settle import ids_of, settle
@@ -49,9 +50,11 @@ def repair_index(index: Index, progress: Progress | None = None) -> Reconciliati
         # Staged and retiring documents first, so that every point belongs to a live one.
         report = IngestReport()
         settle(index, report, told)
-        missing, surplus, renamed = _compare(index, told)
+        missing, surplus, renamed = compare(index, told)
         if damaged:
             index.catalog.lifecycle.forget_averages()
+        if index.mirror is not None:
+            _repair_beside(index.mirror, told)
         settle(index, report, told)
     return Reconciliation(damaged, missing, surplus, renamed, report)
 
@@ -68,7 +71,16 @@ def _salvage(index: Index) -> bool:
     return index.bridge(repair, index.settings).damaged
 
 
-def _compare(index: Index, progress: Progress) -> tuple[int, int, int]:
+def _repair_beside(mirror: Index, progress: Progress) -> None:
+    """The same for the generation beside; what it lacks is encoded by the run that follows."""
+    damaged = _salvage(mirror)
+    compare(mirror, progress)
+    if damaged:
+        mirror.catalog.lifecycle.forget_averages()
+
+
+def compare(index: Index, progress: Progress) -> tuple[int, int, int]:
+    """Return how many points are missing, surplus and misnamed; surplus ones are deleted, others noted."""
     lifecycle = index.catalog.lifecycle
     expected: dict[bytes, int] = {}
     sources: dict[int, str] = {}
@@ -102,6 +114,7 @@ def reindex(index: Index, progress: Progress | None = None) -> IngestReport:
     run.  Until it ends, searches find what has been encoded so far.
 
     Raises:
+        InputError: a migration is under way.
         IngestBusyError: another process went on writing for too long.
         EncoderError: the configured encoders do not load (nothing is dropped then).
     """
@@ -111,6 +124,11 @@ def reindex(index: Index, progress: Progress | None = None) -> IngestReport:
     report = IngestReport()
     started = time.monotonic()
     with writing(index, progress=told):
+        if index.pair.other is not None:
+            raise InputError(
+                "a migration is under way: go on with `python -m indexing migrate start`, "
+                "or end it with `python -m indexing migrate drop`"
+            )
         encoders = index.encoders  # loaded before anything is dropped
         logger.info("reindex dense=%s sparse=%s", encoders.dense_fingerprint, encoders.sparse_fingerprint)
         index.close_collection()

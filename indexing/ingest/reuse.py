@@ -1,4 +1,4 @@
-"""Dense vectors of sentences that an older version of a document has already.
+"""Dense and token vectors of sentences that an older version of a document has already.
 
 Editing a line of a long file would otherwise encode the whole file again.
 Sparse vectors are made anew: they cost little and depend on the average length.
@@ -6,14 +6,25 @@ Sparse vectors are made anew: they cost little and depend on the average length.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from indexing.ingest.inputs import Item, items_of
+from indexing.ingest.workers import Pool, embed, in_order
 from indexing.records import Embedding
 from indexing.session import Index
 
 # Beyond this the table of an old version's sentences costs more memory than it is worth.
 _MAX_SENTENCES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A batch, what older versions have of it, and what is left to encode."""
+
+    batch: list[Item]
+    found: dict[str, Embedding]
+    fresh: list[Item]
 
 
 class Reuse:
@@ -26,22 +37,32 @@ class Reuse:
         self._known: dict[str, str] = {}
         self.count = 0
 
-    def embed(self, batch: Sequence[Item]) -> list[Embedding]:
-        """Return the embeddings of a batch, in its order."""
+    def embed_all(
+        self, batches: Iterable[list[Item]], pool: Pool | None
+    ) -> Iterator[tuple[list[Item], list[Embedding]]]:
+        """Yield each batch with its embeddings, in order; ``pool`` encodes some batches ahead."""
+        begun = ((one, [item.text for item in one.fresh]) for one in map(self._begin, batches))
+        made: Iterator[tuple[_Begun, list[Embedding]]]
+        if pool is None:
+            made = ((one, embed(self._index.encoders, texts)) for one, texts in begun)
+        else:
+            made = in_order(pool, begun)
+        for one, embeddings in made:
+            yield one.batch, self._finish(one, embeddings)
+
+    def _begin(self, batch: list[Item]) -> _Begun:
         found = self._dense(batch)
-        fresh = [item for item in batch if item.id not in found]
-        made = dict(
-            zip(
-                (item.id for item in fresh),
-                self._index.encoders.embed_documents([item.text for item in fresh]) if fresh else (),
-                strict=True,
-            )
-        )
+        return _Begun(batch, found, [item for item in batch if item.id not in found])
+
+    def _finish(self, begun: _Begun, embeddings: Sequence[Embedding]) -> list[Embedding]:
+        """The embeddings of a batch, in its order."""
+        batch, found = begun.batch, begun.found
+        made = dict(zip((item.id for item in begun.fresh), embeddings, strict=True))
         old = [item for item in batch if item.id in found]
         if old:
             vectors = self._index.encoders.sparse_documents([item.text for item in old])
             for item, sparse in zip(old, vectors, strict=True):
-                made[item.id] = Embedding(found[item.id].dense, sparse)
+                made[item.id] = Embedding(found[item.id].dense, sparse, found[item.id].tokens)
             self.count += len(old)
         return [made[item.id] for item in batch]
 

@@ -7,9 +7,10 @@ resumed by running it again, and a step done twice changes nothing:
 2. BM25's average length is set, or corrected when it has drifted;
 3. staged documents get their points, then become live, and in the same
    transaction their old versions start to retire;
-4. the points of retiring documents are deleted, then their rows;
-5. sparse vectors made with an old average are made again;
-6. points whose document lost its first source name the new one.
+4. while another generation stands beside this one, it gets the same documents;
+5. the points of retiring documents are deleted, then their rows;
+6. sparse vectors made with an old average are made again;
+7. points whose document lost its first source name the new one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import logging
 
 from indexing.catalog.lifecycle import AVERAGE_KEY, Lifecycle
 from indexing.catalog.records import StoredDocument
-from indexing.errors import CollectionError
+from indexing.errors import CollectionError, WinnowError
 from indexing.identity import point_id
 from indexing.ingest.inputs import Item, batches, items_of
 from indexing.ingest.report import IngestReport, Progress
@@ -47,9 +48,36 @@ def settle(index: Index, report: IngestReport, progress: Progress) -> None:
     lifecycle.commit_sources()
     index.checkpoint("sources-committed")
     progress.committed()
+    _write_beside(index, progress)
     retire(index, report)
     _reweigh(index, report, progress)
     _name_sources(index)
+
+
+def bring_in_line(mirror: Index, report: IngestReport, progress: Progress) -> None:
+    """Give a generation beside the served one what its catalogue says it lacks."""
+    _measure(mirror, progress)
+    _set_average(mirror)
+    _embed(mirror, report, progress)
+    _reweigh(mirror, report, progress)
+    _name_sources(mirror)
+
+
+def _write_beside(index: Index, progress: Progress) -> None:
+    """Write to the generation beside as well, before this run counts as done.
+
+    What is served must not fail with a model or a server that is only on
+    trial: then the catalogue's rows are the note of what is owed, and no
+    switch happens before it is paid.
+    """
+    mirror = index.mirror
+    if mirror is None:
+        return
+    try:
+        bring_in_line(mirror, IngestReport(), progress)
+        index.note_trouble("")
+    except WinnowError as error:
+        index.note_trouble(str(error))
 
 
 def _measure(index: Index, progress: Progress) -> None:
@@ -115,21 +143,22 @@ def _embed(index: Index, report: IngestReport, progress: Progress) -> None:
     reuse = Reuse(index)
     # The plan has stored each document's source: read the rows again.
     items = items_of(lifecycle, lifecycle.to_embed(), lambda document: starts[document.key])
-    for batch in batches(items, index.settings.indexing.batch_sentences):
-        embeddings = reuse.embed(batch)
-        points = [
-            Point(item.id, embedding, payload_of(item))
-            for item, embedding in zip(batch, embeddings, strict=True)
-        ]
-        index.checkpoint("embedded")
-        index.bridge(index.collection.upsert, points)
-        index.checkpoint("upserted")
-        done = {item.document.key: item.sentence.ordinal + 1 for item in batch}
-        report.documents += lifecycle.record(done, [item.document.key for item in batch if item.last])
-        index.checkpoint("recorded")
-        report.sentences += len(batch)
-        progress.advance(len(batch))
-        progress.committed()
+    with index.pool(average, left) as pool:
+        parts = batches(items, index.settings.indexing.batch_sentences)
+        for batch, embeddings in reuse.embed_all(parts, pool):
+            points = [
+                Point(item.id, embedding, payload_of(item))
+                for item, embedding in zip(batch, embeddings, strict=True)
+            ]
+            index.checkpoint("embedded")
+            index.bridge(index.collection.upsert, points)
+            index.checkpoint("upserted")
+            done = {item.document.key: item.sentence.ordinal + 1 for item in batch}
+            report.documents += lifecycle.record(done, [item.document.key for item in batch if item.last])
+            index.checkpoint("recorded")
+            report.sentences += len(batch)
+            progress.advance(len(batch))
+            progress.committed()
     report.reused += reuse.count
 
 
@@ -207,8 +236,25 @@ def _drop(index: Index, documents: list[StoredDocument], ids: list[str]) -> None
     for start in range(0, len(ids), _IDS_PER_CALL):
         index.bridge(index.collection.delete, ids[start : start + _IDS_PER_CALL])
     index.checkpoint("points-deleted")
+    if not _drop_beside(index, ids):
+        return  # the rows stay: the next run deletes these points there
     index.catalog.lifecycle.drop([document.key for document in documents])
     index.checkpoint("rows-deleted")
+
+
+def _drop_beside(index: Index, ids: list[str]) -> bool:
+    """Delete the points in the generation beside; whether nothing is left to delete."""
+    mirror = index.mirror
+    if mirror is None:
+        return True
+    try:
+        for start in range(0, len(ids), _IDS_PER_CALL):
+            mirror.bridge(mirror.collection.delete, ids[start : start + _IDS_PER_CALL])
+    except WinnowError as error:
+        index.note_trouble(str(error))
+        return False
+    mirror.checkpoint("points-deleted")
+    return True
 
 
 def _reweigh(index: Index, report: IngestReport, progress: Progress) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,12 @@ from indexing.catalog.staging import (
     Step,
     summary,
 )
-from indexing.errors import ReadError
+from indexing.errors import ReadError, kind_of
 from indexing.identity import file_doc_id
 from indexing.ingest.pool import ReaderPool, ReadJob
-from indexing.ingest.prepare import prepare, splitting_of
 from indexing.ingest.report import IngestReport, Progress
+from indexing.parsing.prepare import prepare, splitting_of
+from indexing.readers.source import too_large
 from indexing.records import Extraction
 from indexing.session import Index
 
@@ -118,7 +121,8 @@ def stage_files(
 
     digest = pipeline_digest(index, PIPELINE_VERSION)
     known = index.catalog.staging.sources(tenant)
-    jobs, twins = _plan(items, known, digest, report, progress)
+    max_file_mb = index.settings.indexing.max_file_mb
+    jobs, twins = _plan(items, known, digest, max_file_mb, report, progress)
     if jobs or twins:
         index.check()
     index.catalog.staging.mark_pending(tenant, [job.uri for job in (*jobs, *twins)])
@@ -134,19 +138,24 @@ def _plan(
     items: Sequence[FileItem],
     known: Mapping[str, SourceRecord],
     digest: str,
+    max_file_mb: float,
     report: IngestReport,
     progress: Progress,
 ) -> tuple[list[ReadJob], list[ReadJob]]:
     """Hash every file; return those to read and those whose bytes are read under another name."""
     changed: list[ReadJob] = []
+    max_bytes = int(max_file_mb * 1e6)
     progress.stage("hash", len(items), "files")
     for item in items:
         progress.advance(1)
         report.files += 1
         try:
-            sha256, size = _hash(item.path)
-        except OSError as error:
-            report.failures.append((item.uri, f"not readable: {error.strerror or error}"))
+            sha256, size = _hash(item.path, max_bytes)
+        except (OSError, ReadError) as error:
+            reason = (
+                str(error) if isinstance(error, ReadError) else f"not readable: {error.strerror or error}"
+            )
+            report.failed(item.uri, reason, error)
             continue
         source = known.get(item.uri)
         if source is not None and source.sha256 == sha256 and _usable(source, digest):
@@ -171,8 +180,20 @@ def _usable(source: SourceRecord, digest: str) -> bool:
     return source.state in _CURRENT and source.digest == digest and not source.error
 
 
-def _hash(path: Path) -> tuple[str, int]:
-    with path.open("rb") as stream:
+def _hash(path: Path, max_bytes: int) -> tuple[str, int]:
+    """The hash and the size of a regular file; a pipe, or a disk, would be read for ever.
+
+    Raises:
+        ReadError: it is no regular file.
+        ReadLimitError: it is larger than ``max_bytes``.
+    """
+    # Opening a pipe that nobody writes to would wait; NONBLOCK means nothing for a file.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ReadError(f"{path.name} is no regular file")
+        if status.st_size > max_bytes:
+            raise too_large(path.name, max_bytes)
         digest = hashlib.file_digest(stream, "sha256")
         return digest.hexdigest(), stream.tell()
 
@@ -194,6 +215,7 @@ def _read_jobs(
                     stager.document(job.uri, document)
             except ReadError as reason:
                 error = str(reason)
+                report.kinds[job.uri] = kind_of(reason)
             stager.finish(
                 job.uri,
                 sha256=job.sha256,

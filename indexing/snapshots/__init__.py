@@ -1,0 +1,1 @@
+"""Snapshots: an index at one moment, in a folder of its own."""
