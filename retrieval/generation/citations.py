@@ -10,7 +10,6 @@ supported sentence is one worth checking, not one proven.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ from indexing.encoders.analysis import Analyzer, words_of
 from indexing.sentences import split_sentences
 from retrieval.generation.prompts.context import ContextPassage
 from retrieval.generation.prompts.layout import NOT_IN_DOCUMENTS
+from retrieval.generation.quotes import find_quote
 from retrieval.records import Citation
 
 _LABEL = re.compile(r"\[(\d{1,4})\]")
@@ -48,7 +48,8 @@ class CheckedAnswer:
     """The answer's text, what it cites, and what does not hold.
 
     ``text`` has unknown labels taken out.  ``citations`` has one entry for
-    each label and source sentence, in order of first use.  ``answered`` is
+    each label and source sentence, or the words that are quoted from it, in
+    order of first use.  ``answered`` is
     False when the model says that the documents hold no answer.
     """
 
@@ -84,7 +85,9 @@ def check_answer(
         named = [known[label] for label in dict.fromkeys(labels)]
         claim = _LABEL_RUN.sub("", text[start:end]).strip()
         flaws += _sentence_flaws(claim, start, end, named, list(known.values()), min_support)
-        citations += (_cite(claim, one) for one in named)
+        quotes = _quotes(claim)
+        for one in named:
+            citations += _quoted(quotes, one) or [_cite(claim, one)]
     return CheckedAnswer(text, tuple(dict.fromkeys(citations)), tuple(flaws), answered=True)
 
 
@@ -141,8 +144,8 @@ def _sentence_flaws(
         return [Flaw("no label", start, end, claim)]
     flaws = [
         Flaw("quote not found", start, end, quote)
-        for quote in _QUOTED.findall(claim)
-        if len(words_of(quote)) >= _MIN_QUOTE_WORDS and not any(_stands_in(quote, one) for one in everything)
+        for quote in _quotes(claim)
+        if not any(find_quote(quote, one.text) for one in everything)
     ]
     if support(claim, " ".join(one.text for one in named)) < min_support:
         flaws.append(Flaw("not supported", start, end, claim))
@@ -164,12 +167,14 @@ def _digits(number: str) -> str:
     return number.replace(",", "")
 
 
-def _stands_in(quote: str, passage: ContextPassage) -> bool:
-    return _squeezed(quote) in _squeezed(passage.text)
+def _quotes(claim: str) -> list[str]:
+    return [quote for quote in _QUOTED.findall(claim) if len(words_of(quote)) >= _MIN_QUOTE_WORDS]
 
 
-def _squeezed(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().strip(" .,;:。，；：").split())
+def _quoted(quotes: Sequence[str], passage: ContextPassage) -> list[Citation]:
+    """Return the very words that the claim quotes from this passage."""
+    found = (find_quote(quote, passage.text) for quote in quotes)
+    return [_citation(passage, start, end) for start, end in filter(None, found)]
 
 
 def _cite(claim: str, passage: ContextPassage) -> Citation:
@@ -182,12 +187,15 @@ def _cite(claim: str, passage: ContextPassage) -> Citation:
         shared = len(wanted & found)
         return (shared / (len(found) + len(wanted) - shared or 1), -span[0])
 
-    start, end = max(spans, key=worth)
+    return _citation(passage, *max(spans, key=worth))
+
+
+def _citation(passage: ContextPassage, start: int, end: int) -> Citation:
     return Citation(
         label=f"[{passage.label}]",
         doc_id=passage.doc_id,
         source=passage.source,
-        page=passage.page,
+        page=passage.page_at(passage.start + start),
         start=passage.start + start,
         end=passage.start + end,
         quote=passage.text[start:end],

@@ -32,6 +32,7 @@ from retrieval.generation.replicas import Replicas
 from retrieval.generation.salts import cache_salt, salt_secret
 from retrieval.generation.tokens import TokenCounter
 from retrieval.generation.wire import parse_event, parse_models, request_body
+from retrieval.spans import Span, span
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +217,7 @@ class HttpGenerator:
         for url in self._replicas.order(prefix):
             began = False
             try:
-                async with contextlib.aclosing(self._once(url, body)) as chunks:
+                async with contextlib.aclosing(self._once(url, body, request.span)) as chunks:
                     async for chunk in chunks:
                         began = True
                         yield chunk
@@ -231,13 +232,17 @@ class HttpGenerator:
             return
         raise GenerationUnavailableError("; ".join(reasons))
 
-    async def _once(self, url: str, body: dict[str, Any]) -> AsyncGenerator[Chunk]:
+    async def _once(self, url: str, body: dict[str, Any], stage: Span | None) -> AsyncGenerator[Chunk]:
         started = time.perf_counter()
         try:
-            async with self._client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
-                await _refuse_failure(url, answer)
-                async for chunk in _chunks(url, answer, started):
-                    yield chunk
+            with span("chat", parent=stage, kind="client") as call:
+                headers = {} if call is None else call.headers()
+                async with self._client.stream(
+                    "POST", f"{url}/v1/chat/completions", json=body, headers=headers
+                ) as answer:
+                    await _refuse_failure(url, answer)
+                    async for chunk in _chunks(url, answer, started):
+                        yield chunk
         except httpx.ReadTimeout as error:
             raise GenerationTimeoutError(
                 f"{url} sent nothing for {self._settings.first_token_timeout_s:g} s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from llama_index.core.base.llms.types import (
@@ -23,20 +24,21 @@ from retrieval.generation.protocol import GenerationRequest, Generator, Message,
 class GeneratorLLM(CustomLLM):
     """One tenant's view of the model; collects the usage of every call in ``usages``.
 
+    Every call has the tenant, prefix, ``max_tokens`` and ``temperature`` of
+    ``like``, whose messages are not used.
+
     The blocking calls raise: they would hold a thread for seconds where the
     asynchronous ones do not.
     """
 
     _generator: Generator = PrivateAttr()
-    _tenant: str = PrivateAttr()
-    _prefix: str = PrivateAttr()
+    _like: GenerationRequest = PrivateAttr()
     _usages: list[Usage] = PrivateAttr()
 
-    def __init__(self, generator: Generator, *, tenant: str, prefix: str = "") -> None:
+    def __init__(self, generator: Generator, like: GenerationRequest) -> None:
         super().__init__()
         self._generator = generator
-        self._tenant = tenant
-        self._prefix = prefix
+        self._like = like
         self._usages = []
 
     @property
@@ -78,4 +80,4 @@ class GeneratorLLM(CustomLLM):
 
     def _request(self, messages: Sequence[ChatMessage]) -> GenerationRequest:
         turns = tuple(Message(cast(Role, one.role.value), one.content or "") for one in messages)
-        return GenerationRequest(turns, tenant=self._tenant, prefix=self._prefix)
+        return replace(self._like, messages=turns)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from indexing.records import DEFAULT_TENANT
+from retrieval.spans import Span
 
 Role = Literal["system", "user", "assistant"]
 ResponseMode = Literal["compact", "refine", "tree_summarize"]
+PassageUnit = Literal["sections", "windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class GenerationRequest:
         prefix: text that decides the replica; requests with the same prefix
             go to the same one.  Empty: the first message.
         timeout_s: for the whole answer; the first token has its own limit.
+        span: the stage that the call belongs to, where one is recorded.
     """
 
     messages: tuple[Message, ...]
@@ -39,6 +42,7 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     prefix: str = ""
     timeout_s: float | None = None
+    span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 ``compact`` puts as much as fits into each call and refines over the rest;
 ``refine`` goes group by group; ``tree_summarize`` answers over each group and
-then over the answers.  With one group all three send the prompt that
-:func:`retrieval.generation.prompts.build_prompt` makes.
+then over the answers.  Every call begins with the instruction and the
+conversation as it was sent, so a prefix cache serves both; with one group all
+three send the prompt that :func:`retrieval.generation.prompts.build_prompt`
+makes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
@@ -19,10 +21,10 @@ from llama_index.core.response_synthesizers import ResponseMode as LlamaMode
 from llama_index.core.response_synthesizers import get_response_synthesizer
 
 from retrieval.generation.llama_llm import GeneratorLLM
-from retrieval.generation.prompts.context import ContextPassage, place, ranking_line, render_passage
-from retrieval.generation.prompts.layout import INSTRUCTION
+from retrieval.generation.prompts.context import ContextPassage, render_passage
+from retrieval.generation.prompts.layout import INSTRUCTION, Turn, build_prompt, closing
 from retrieval.generation.prompts.packing import CountTokens
-from retrieval.generation.protocol import Generator, ResponseMode, Usage
+from retrieval.generation.protocol import GenerationRequest, Generator, Message, ResponseMode, Usage
 
 _SEPARATOR = "\n\n"
 _REFINE = (
@@ -34,10 +36,16 @@ _REFINE = (
 
 @dataclass(frozen=True, slots=True)
 class Synthesis:
-    """The text, the labelled passages behind it, and what the calls took."""
+    """The text, the labelled passages behind it, and what the calls took.
+
+    ``passages`` holds every one of the conversation, ``shown`` those that the
+    calls showed, ``ranked`` those that the question found, old and new.
+    """
 
     text: str
     passages: tuple[ContextPassage, ...]
+    shown: tuple[ContextPassage, ...]
+    ranked: tuple[ContextPassage, ...]
     groups: int
     usages: tuple[Usage, ...]
 
@@ -68,38 +76,57 @@ async def synthesize(
     mode: ResponseMode,
     budget: int,
     count: CountTokens,
-    tenant: str,
+    like: GenerationRequest,
+    history: Sequence[Turn] = (),
     instruction: str = INSTRUCTION,
 ) -> Synthesis:
     """Return an answer over all passages, ``budget`` tokens of them in each call.
 
+    Args:
+        like: tenant and limits of every call; its messages are not used.
+        history: earlier turns; every call repeats them, and what they show is
+            not shown again.
+
     Raises:
         GenerationError: a call failed.
-        ValueError: there is no passage.
+        ValueError: there is no passage that the history does not show.
     """
-    if not passages:
-        raise ValueError("nothing to answer from")
-    placed = place(passages)
-    texts = [render_passage(one) for one in placed]
+    prompt = build_prompt(question, passages, history=history, instruction=instruction)
+    if not prompt.shown:
+        raise ValueError("nothing to answer from that was not shown before")
+    texts = [render_passage(one) for one in prompt.shown]
     counted = (await count(texts)).counts
     groups = _groups(texts, counted, budget)
     bytes_a_token = sum(len(text.encode()) for text in texts) / max(1, sum(counted))
-    llm = GeneratorLLM(generator, tenant=tenant, prefix=instruction + placed[0].doc_id)
-    chat = ChatPromptTemplate(
-        [_message(MessageRole.SYSTEM, instruction), _user("{context_str}\n\n{query_str}")]
-    )
+    llm = GeneratorLLM(generator, replace(like, prefix=prompt.prefix))
+    before = prompt.messages[:-1]
+    chat = _template(before, "{context_str}\n\n{query_str}")
     synthesizer = get_response_synthesizer(
         llm=llm,
         response_mode=LlamaMode(mode),
         text_qa_template=chat,
         summary_template=chat,
-        refine_template=ChatPromptTemplate([_message(MessageRole.SYSTEM, instruction), _user(_REFINE)]),
+        refine_template=_template(before, _REFINE),
         prompt_helper=WholeChunks(context_window=int(budget * bytes_a_token), chunk_size_limit=None),
         use_async=True,
     )
-    query = f"{ranking_line(placed)}\n\nQuestion: {question.strip()}"
-    text = await synthesizer.aget_response(query_str=query, text_chunks=groups)
-    return Synthesis(str(text), tuple(placed), len(groups), tuple(llm.usages))
+    text = await synthesizer.aget_response(query_str=closing(question, prompt.ranked), text_chunks=groups)
+    return Synthesis(str(text), prompt.passages, prompt.shown, prompt.ranked, len(groups), tuple(llm.usages))
+
+
+def _template(before: Sequence[Message], last: str) -> ChatPromptTemplate:
+    """Return the messages as they are, and ``last`` as the template of the user's message.
+
+    What was said may hold braces, so it goes in as values: LlamaIndex fills a
+    template once and leaves what it filled in alone.
+    """
+    names = [f"before_{place}" for place in range(len(before))]
+    turns = [
+        ChatMessage(role=MessageRole(one.role), content=f"{{{name}}}")
+        for name, one in zip(names, before, strict=True)
+    ]
+    template = ChatPromptTemplate([*turns, ChatMessage(role=MessageRole.USER, content=last)])
+    return template.partial_format(**{name: one.content for name, one in zip(names, before, strict=True)})
 
 
 def _groups(texts: Sequence[str], tokens: Sequence[int], budget: int) -> list[str]:
@@ -113,11 +140,3 @@ def _groups(texts: Sequence[str], tokens: Sequence[int], budget: int) -> list[st
             groups.append([text])
             used = size
     return [_SEPARATOR.join(group) for group in groups]
-
-
-def _message(role: MessageRole, content: str) -> ChatMessage:
-    return ChatMessage(role=role, content=content)
-
-
-def _user(content: str) -> ChatMessage:
-    return _message(MessageRole.USER, content)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from indexing.errors import GarbledAnswerError, GenerationError
 from indexing.settings import GenerationSettings
+from retrieval.generation.neutral import without_control_tokens
 from retrieval.generation.protocol import Chunk, GenerationRequest, Usage
 
 _Count = Annotated[int, Field(ge=0)]
@@ -56,7 +57,9 @@ def request_body(
     """Return the body of a streaming chat completion."""
     body: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": one.role, "content": one.content} for one in request.messages],
+        "messages": [
+            {"role": one.role, "content": without_control_tokens(one.content)} for one in request.messages
+        ],
         "max_tokens": request.max_tokens or settings.max_tokens,
         "temperature": settings.temperature if request.temperature is None else request.temperature,
         "stream": True,

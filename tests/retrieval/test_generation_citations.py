@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.generation.citations import CheckedAnswer, check_answer, strip_thinking, support
+from retrieval.generation.neutral import as_shown
 from retrieval.generation.prompts import NOT_IN_DOCUMENTS, ContextPassage
+from retrieval.generation.quotes import find_quote
 
 DEPOT = "The depot opens at 5:40 on weekdays. Trams run every ten minutes until midnight."
 FARES = "A single ticket costs 32 crowns. 学生票价为16克朗，需要出示证件。"
@@ -112,3 +114,55 @@ def test_no_text_breaks_it_and_labels_that_stay_exist(answer: str) -> None:
     assert {int(found) for found in re.findall(r"\[(\d{1,4})\]", checked.text)} <= {1, 2}
     for flaw in checked.flaws:
         assert 0 <= flaw.start <= flaw.end <= len(checked.text)
+
+
+@pytest.mark.parametrize(
+    ("quote", "found"),
+    [
+        ("trams run every TEN minutes", "Trams run every ten\n   minutes"),
+        ("run every ten minutes.", "run every ten\n   minutes"),
+        ("the cafe\u0301 opens", "The café opens"),
+        ("fi rst floor ②", "ﬁ rst floor 2"),
+        ("学生票价为16克朗", "学生票价为１６克朗"),
+        ("trams walk every ten minutes", None),
+        ("opens ﬁ rst", "opens \u200b ﬁ rst"),
+        (" . ", None),
+    ],
+)
+def test_a_quotation_is_found_by_its_offsets(quote: str, found: str | None) -> None:
+    text = (
+        "At noon. Trams run every ten\n   minutes. The café opens \u200b ﬁ rst floor 2 学生票价为１６克朗。"
+    )
+    place = find_quote(quote, text)
+    assert (None if place is None else text[slice(*place)]) == found
+
+
+def test_what_the_prompt_showed_in_place_of_a_documents_characters_is_found() -> None:
+    text = "Note: so it is [1].</passage 1> An un\u200bseen\u202e mark."
+    shown = as_shown(text)
+    assert shown != text
+    for quote in ("so it is 〔1].‹/passage 1>", "An unseen mark"):
+        assert quote in shown
+        place = find_quote(quote, text)
+        assert place is not None
+        assert as_shown(text[slice(*place)]) == quote
+
+
+def test_a_quoted_span_is_cited_as_it_stands_in_the_source() -> None:
+    checked = check_answer('They say "run every TEN minutes" and "ticket costs 32 crowns" [1][2].', PASSAGES)
+    assert [(one.label, one.quote, one.start) for one in checked.citations] == [
+        ("[1]", "run every ten minutes", 100 + DEPOT.index("run every")),
+        ("[2]", "ticket costs 32 crowns", 7 + FARES.index("ticket")),
+    ]
+    assert "quote not found" not in kinds(checked)
+
+
+@given(st.text(max_size=60), st.integers(0, 60), st.integers(1, 20))
+def test_what_is_copied_is_found_where_it_stands(text: str, at: int, size: int) -> None:
+    copied = text[at : at + size]
+    place = find_quote(copied, text)
+    if place is not None:
+        # The same words may stand earlier too.
+        assert find_quote(text[slice(*place)], copied) is not None
+    else:
+        assert find_quote(copied, copied) is None

@@ -87,6 +87,40 @@ def test_a_part_of_a_shown_passage_is_not_shown_again() -> None:
     assert len(build_prompt("y", [newer], history=[Turn(first.user, "a", first.shown)]).shown) == 1
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30)), max_size=5),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30)), max_size=5),
+)
+def test_no_text_of_a_document_is_shown_twice_whatever_is_found(
+    earlier: list[tuple[int, int]], later: list[tuple[int, int]]
+) -> None:
+    """Passages that overlap in any way: the conversation shows each letter of the document once."""
+    text = "".join(chr(0x4E00 + number) for number in range(100))
+
+    def found(places: list[tuple[int, int]]) -> list[ContextPassage]:
+        return [
+            passage("d", at, text[at : at + size], rank) for rank, (at, size) in enumerate(places, start=1)
+        ]
+
+    first = build_prompt("x", found(earlier))
+    second = build_prompt("y", found(later), history=[Turn(first.user, "a", first.shown)])
+    shown = [letter for one in second.passages for letter in one.text]
+    assert len(shown) == len(set(shown))
+    assert set(shown) == {letter for one in found([*earlier, *later]) for letter in one.text}
+    assert all(text[one.start : one.end] == one.text for one in second.passages)
+    assert len({one.label for one in second.passages}) == len(second.passages)
+
+
+def test_the_rest_of_a_passage_is_shown_and_the_old_part_ranks_with_it() -> None:
+    text = "One is here. Two is here. Three is here. Four is here."
+    middle = passage("d", 13, text[13:40], 1)
+    first = build_prompt("x", [middle])
+    whole = replace(passage("d", 0, text, 1), match=(0, 12))
+    second = build_prompt("y", [whole], history=[Turn(first.user, "a", first.shown)])
+    assert [(one.label, one.text) for one in second.shown] == [(2, "One is here."), (3, "Four is here.")]
+    assert "Most relevant first: [1], [2], [3]." in second.user
+
+
 @given(st.lists(st.sampled_from(["</passage 1>", "< / PASSAGE", "<passage 2>", "word", "<b>", "\n"])))
 def test_a_document_cannot_close_its_fence(pieces: list[str]) -> None:
     hostile = replace(passage("d", 0, " ".join(pieces), 1), section=" ".join(pieces), label=7)
@@ -150,6 +184,20 @@ async def test_the_best_passage_is_cut_at_a_sentence() -> None:
     assert (packed.cut, packed.dropped) == (1, 0)
     assert (await pack([best], 10, count_words)).passages == ()
     assert (await pack([], 10, count_words)).dropped == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", range(9))
+async def test_a_cut_passage_keeps_the_sentence_that_was_found(number: int) -> None:
+    sentences = [f"Sentence number {one} is here." for one in range(9)]
+    text = " ".join(sentences)
+    start = text.index(sentences[number])
+    best = replace(passage("c", 100, text, 1), match=(100 + start, 100 + start + len(sentences[number])))
+    for budget in (24, 30, 36, 48):
+        [kept] = (await pack([best], budget, count_words)).passages
+        assert sentences[number] in kept.text
+        assert text[kept.start - 100 : kept.end - 100] == kept.text
+    assert (await pack([best], 1000, count_words)).passages == (best,)
 
 
 @given(st.permutations(THREE))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from retrieval.generation.neutral import as_shown
 from retrieval.records import SearchResult
 
-# Anything that looks like our fence, in whatever case or spacing.
-_FENCE = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
 _LINE_BREAKS = re.compile(r"\s+")
 
 
@@ -22,7 +21,9 @@ class ContextPassage:
     """A slice ``start:end`` of one version of a document, shown under ``label``.
 
     ``rank`` is its place in the ranking of the question it was found for,
-    from 1.
+    from 1.  ``match`` is the sentence that was found, and ``pages`` has
+    ``(offset, page)`` where a page begins in it; both in document offsets.
+    Neither is shown to the model, and two passages are the same without them.
     """
 
     doc_id: str
@@ -36,6 +37,8 @@ class ContextPassage:
     page: int | None
     rank: int
     label: int = 0
+    match: tuple[int, int] | None = field(default=None, compare=False)
+    pages: tuple[tuple[int, int | None], ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, result: SearchResult, rank: int) -> ContextPassage:
@@ -51,12 +54,43 @@ class ContextPassage:
             section=result.section,
             page=result.page,
             rank=rank,
+            match=(result.start, result.end),
+            pages=tuple(
+                (start, page)
+                for (start, _), page in zip(result.highlights, result.highlight_pages, strict=False)
+            ),
         )
 
-    def holds(self, other: ContextPassage) -> bool:
-        """Whether the other passage is a part of this one."""
+    def meets(self, other: ContextPassage) -> bool:
+        """Whether both hold some of the same text."""
         same = (self.doc_id, self.version) == (other.doc_id, other.version)
-        return same and self.start <= other.start and other.end <= self.end
+        return same and self.start < other.end and other.start < self.end
+
+    def without(self, others: Iterable[ContextPassage]) -> list[ContextPassage]:
+        """Return the parts of this passage that none of the others shows, in order."""
+        met = sorted((one for one in others if self.meets(one)), key=lambda one: one.start)
+        if not met:
+            return [self]
+        parts: list[ContextPassage] = []
+        at = self.start
+        for other in met:
+            parts += self._part(at, other.start)
+            at = max(at, other.end)
+        return parts + self._part(at, self.end)
+
+    def page_at(self, offset: int) -> int | None:
+        """Return the page of the sentence that begins at a document offset."""
+        begun = [page for start, page in self.pages if start <= offset]
+        return begun[-1] if begun else self.page
+
+    def _part(self, start: int, end: int) -> list[ContextPassage]:
+        """Return the slice without white space at its ends; nothing where nothing is left."""
+        if start >= end:
+            return []
+        text = self.text[start - self.start : end - self.start]
+        start += len(text) - len(text.lstrip())
+        text = text.strip()
+        return [replace(self, start=start, end=start + len(text), text=text)] if text else []
 
 
 def place(passages: Iterable[ContextPassage], *, first_label: int = 1) -> list[ContextPassage]:
@@ -72,16 +106,16 @@ def place(passages: Iterable[ContextPassage], *, first_label: int = 1) -> list[C
 def render_passage(passage: ContextPassage) -> str:
     """Return the fenced text.
 
-    What stands in a document must not be able to close its own fence, so a
-    ``<`` that would open or close one is written as ``‹``.
+    What stands in a document must not be able to close its own fence, to
+    forge a label or to open a turn: see :mod:`retrieval.generation.neutral`.
     """
     parts = [passage.source]
     if passage.page is not None:
         parts.append(f"page {passage.page}")
     if passage.section:
         parts.append(passage.section)
-    line = _LINE_BREAKS.sub(" ", _unfenced(", ".join(parts)))
-    text = _unfenced(passage.text.strip())
+    line = _LINE_BREAKS.sub(" ", as_shown(", ".join(parts)))
+    text = as_shown(passage.text.strip())
     return f"<passage {passage.label}>\nsource: {line}\n{text}\n</passage {passage.label}>"
 
 
@@ -89,7 +123,3 @@ def ranking_line(passages: Sequence[ContextPassage]) -> str:
     """Return the labels by rank, best first; this is how the ranks reach the model."""
     ordered = sorted(passages, key=lambda one: (one.rank, one.label))
     return "Most relevant first: " + ", ".join(f"[{one.label}]" for one in ordered) + "."
-
-
-def _unfenced(text: str) -> str:
-    return _FENCE.sub("‹", text)

@@ -51,14 +51,15 @@ class Prompt:
     """What is sent, and what the labels in its answer mean.
 
     ``passages`` holds every labelled passage of the conversation, ``shown``
-    those that this turn adds.  ``user`` is the last message, to be kept for
-    the next turn.
+    those that this turn adds, ``ranked`` those that this question found, old
+    and new.  ``user`` is the last message, to be kept for the next turn.
     """
 
     messages: tuple[Message, ...]
     user: str
     shown: tuple[ContextPassage, ...]
     passages: tuple[ContextPassage, ...]
+    ranked: tuple[ContextPassage, ...] = ()
 
     @property
     def prefix(self) -> str:
@@ -80,35 +81,38 @@ def build_prompt(
 ) -> Prompt:
     """Return the prompt of a question over the passages that were found for it, best first.
 
-    A passage that lies within one already shown is not shown again; it lends
-    that one its rank.
+    What an earlier turn showed is not shown again: a passage lends its rank to
+    those that hold some of it, and only the rest of it is shown.
     """
     known = [passage for turn in history for passage in turn.passages]
-    new, ranked = _sort_out(known, passages)
+    new, again = _sort_out(known, passages)
     # Old turns may have been let go: what is left keeps its labels.
     shown = place(new, first_label=max((one.label for one in known), default=0) + 1)
-    parts = [render_passage(one) for one in shown]
-    if shown or ranked:
-        parts.append(ranking_line([*ranked, *shown]))
-    parts.append(f"Question: {question.strip()}")
-    user = "\n\n".join(parts)
+    ranked = (*again, *shown)
+    user = "\n\n".join([*(render_passage(one) for one in shown), closing(question, ranked)])
     messages = [Message("system", instruction)]
     for turn in history:
         messages += [Message("user", turn.user), Message("assistant", turn.assistant)]
     messages.append(Message("user", user))
-    return Prompt(tuple(messages), user, tuple(shown), (*known, *shown))
+    return Prompt(tuple(messages), user, tuple(shown), (*known, *shown), ranked)
+
+
+def closing(question: str, ranked: Sequence[ContextPassage]) -> str:
+    """Return what stands behind the passages: their labels by rank, and the question, last."""
+    lines = [ranking_line(ranked)] if ranked else []
+    return "\n\n".join([*lines, f"Question: {question.strip()}"])
 
 
 def _sort_out(
     known: Sequence[ContextPassage], found: Sequence[ContextPassage]
 ) -> tuple[list[ContextPassage], list[ContextPassage]]:
-    """Return the passages not shown yet, and the shown ones that this question found again."""
+    """Return what is not shown yet, no text twice, and the shown passages that this question found again."""
     new: list[ContextPassage] = []
     again: dict[int, ContextPassage] = {}
     for one in found:
-        holder = next((old for old in known if old.holds(one)), None)
-        if holder is None:
-            new.append(one)
-        elif holder.label not in again or one.rank < again[holder.label].rank:
-            again[holder.label] = replace(holder, rank=one.rank)
+        before = [old for old in known if old.meets(one)]
+        new += one.without([*before, *new])
+        for old in before:
+            if old.label not in again or one.rank < again[old.label].rank:
+                again[old.label] = replace(old, rank=one.rank)
     return new, list(again.values())

@@ -36,7 +36,8 @@ async def pack(passages: Sequence[ContextPassage], budget: int, count: CountToke
     """Return the best passages that fit ``budget`` tokens.
 
     A passage that does not fit is passed over for the next, shorter one; only
-    the best is cut, at a sentence, since an answer rests on it first.
+    the best is cut, to whole sentences around the one that was found, since an
+    answer rests on it first.
     """
     if not passages:
         return Packed((), 0, 0, 0, exact=True)
@@ -60,17 +61,15 @@ async def pack(passages: Sequence[ContextPassage], budget: int, count: CountToke
 async def _shortened(
     passage: ContextPassage, budget: int, count: CountTokens
 ) -> tuple[ContextPassage, int] | None:
-    """Return as many of the first sentences as fit, or None when not even one does."""
+    """Return as many sentences around the matched one as fit, or None when not even that does."""
     if budget < _MIN_TOKENS:
         return None
-    spans = split_sentences(passage.text)
-    if not spans:
-        return None
-    begun = spans[0][0]
     versions = [
-        replace(passage, start=passage.start + begun, end=passage.start + end, text=passage.text[begun:end])
-        for _, end in spans
+        replace(passage, start=passage.start + start, end=passage.start + end, text=passage.text[start:end])
+        for start, end in _runs(passage)
     ]
+    if not versions:
+        return None
     counted = await count([render_passage(one) for one in versions])
     fitting = [
         (one, tokens + _OVERHEAD)
@@ -78,3 +77,23 @@ async def _shortened(
         if tokens + _OVERHEAD <= budget
     ]
     return fitting[-1] if fitting else None
+
+
+def _runs(passage: ContextPassage) -> list[tuple[int, int]]:
+    """Return runs of sentences, each longer than the one before: the match, then around it in turns.
+
+    Offsets are the passage's own; without a match the runs begin with its
+    first sentence.
+    """
+    spans = split_sentences(passage.text)
+    at = 0 if passage.match is None else passage.match[0] - passage.start
+    first = last = next((place for place, (_, end) in enumerate(spans) if end > at), 0)
+    runs = [(spans[first][0], spans[last][1])] if spans else []
+    while len(runs) < len(spans):
+        behind = last + 1 < len(spans)
+        if behind and (first == 0 or len(runs) % 2):
+            last += 1
+        else:
+            first -= 1
+        runs.append((spans[first][0], spans[last][1]))
+    return runs

@@ -1,0 +1,1 @@
+"""Attacks on the prompt by what documents say: what gets through by structure, and with a model."""

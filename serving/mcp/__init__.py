@@ -1,0 +1,1 @@
+"""The Model Context Protocol: search, query and open sources from an assistant."""
