@@ -32,6 +32,7 @@ class Call:
     body: dict[str, Any]
     ended: str = "running"  # "done" or "left"
     sent: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,7 +68,7 @@ class FakeOpenAI:
 
     async def _chat(self, request: Request) -> Any:
         body = await request.json()
-        call = Call(body)
+        call = Call(body, headers=dict(request.headers))
         self.calls.append(call)
         if self.fault.isdigit():
             call.ended = "done"

@@ -6,7 +6,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from serving.schemas import CitationReply, Reply, Request
+from serving.schemas import (
+    CitationReply,
+    FlawReply,
+    ReceiptReply,
+    Reply,
+    Request,
+    ResultReply,
+    UsageReply,
+)
 
 
 class ConversationReply(Reply):
@@ -23,6 +31,15 @@ class ConversationsReply(Reply):
     conversations: list[ConversationReply]
 
 
+class Evidence(Reply):
+    """What an answer rests on: kept with its turn, so that it can be shown again."""
+
+    results: list[ResultReply] = Field(description="the passages, as they were when the question was asked")
+    flaws: list[FlawReply]
+    receipt: ReceiptReply
+    usage: UsageReply | None
+
+
 class TurnReply(Reply):
     question: str
     answer: str
@@ -30,6 +47,7 @@ class TurnReply(Reply):
     model: str | None
     citations: list[CitationReply]
     created_at: str
+    evidence: Evidence | None = Field(None, description="null for turns that an earlier version kept")
 
 
 class TurnsReply(Reply):

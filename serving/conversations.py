@@ -1,4 +1,4 @@
-"""Conversations in SQLite: what was asked, what was answered, from which passages.
+"""Conversations in SQLite: what was asked, what was answered, from which passages, and what did not hold.
 
 Each turn keeps the message that went to the model, so that the next prompt
 begins with exactly the same text and the model's prefix cache serves it.
@@ -7,14 +7,17 @@ begins with exactly the same text and the model's prefix cache serves it.
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import (
     Column,
     Engine,
@@ -28,6 +31,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     select,
     update,
 )
@@ -40,8 +44,12 @@ from retrieval.generation.prompts import ContextPassage, Turn
 from retrieval.generation.protocol import Message
 from retrieval.records import Citation
 from serving.answering.records import Written
+from serving.conversation_schemas import Evidence
+from serving.convert import evidence_of
 
+log = logging.getLogger(__name__)
 _TITLE_CHARS = 80
+_EXPIRE_EVERY_S = 3600.0
 metadata = MetaData()
 conversations = Table(
     "conversations",
@@ -66,6 +74,7 @@ turns = Table(
     Column("reply", Text, nullable=False),
     Column("passages", Text, nullable=False),
     Column("created_at", String, nullable=False),
+    Column("evidence", Text),
 )
 
 
@@ -82,7 +91,11 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class SavedTurn:
-    """One question and its answer; ``sent`` is what the next prompt repeats, None without a model."""
+    """One question and its answer.
+
+    ``sent`` is what the next prompt repeats, None without a model;
+    ``evidence`` is None where an earlier version kept the turn.
+    """
 
     question: str
     answer: str
@@ -91,6 +104,7 @@ class SavedTurn:
     citations: tuple[Citation, ...]
     created_at: str
     sent: Turn | None
+    evidence: Evidence | None = None
 
 
 class Conversations:
@@ -106,17 +120,20 @@ class Conversations:
 
     def __init__(self, home: Path, *, days: float) -> None:
         self._days = days
+        self._expired_at = 0.0
         with _translated():
             home.mkdir(parents=True, exist_ok=True)
             self._engine: Engine = sqlite_engine(
                 URL.create("sqlite", database=str(home / "conversations.db"))
             )
-            metadata.create_all(self._engine)
+            _prepare_schema(self._engine)
         self.expire()
 
     def create(self, tenant: str, title: str = "") -> Conversation:
         """Return a new, empty conversation."""
         now = _now()
+        if monotonic() - self._expired_at > _EXPIRE_EVERY_S:
+            self.expire()
         made = Conversation(uuid.uuid4().hex, title[:_TITLE_CHARS], now, now, 0)
         with _translated(), writing(self._engine).begin() as connection:
             row = {"id": made.id, "tenant": tenant, "title": made.title, "created_at": now, "updated_at": now}
@@ -168,6 +185,7 @@ class Conversations:
                 [] if sent is None else [asdict(one) for one in sent.passages], ensure_ascii=False
             ),
             "created_at": now,
+            "evidence": evidence_of(written).model_dump_json(),
         }
         last = select(func.max(turns.c.ordinal)).where(turns.c.conversation_id == conversation_id)
         with _translated(), writing(self._engine).begin() as connection:
@@ -192,7 +210,11 @@ class Conversations:
             connection.execute(delete(conversations).where(conversations.c.id == conversation_id))
 
     def expire(self) -> int:
-        """Delete what nobody used for the configured days; returns how many."""
+        """Delete what nobody used for the configured days; returns how many.
+
+        Called at the start, and from time to time when a conversation begins.
+        """
+        self._expired_at = monotonic()
         with _translated(), writing(self._engine).begin() as connection:
             old = delete(conversations).where(conversations.c.updated_at < self._oldest())
             return connection.execute(old).rowcount
@@ -225,8 +247,41 @@ def said(saved: Sequence[SavedTurn]) -> tuple[Message, ...]:
     )
 
 
+def _prepare_schema(engine: Engine) -> None:
+    """Make the tables, or give those of an earlier version the columns that came since.
+
+    Such columns may be null, so the earlier version can go on with the file too.
+    """
+    with writing(engine).begin() as connection:  # two first starts at once: one changes, one finds
+        metadata.create_all(connection)
+        for table in metadata.sorted_tables:
+            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in there:
+                    kind = column.type.compile(engine.dialect)
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+
+
+def _passage(fields: dict[str, Any]) -> ContextPassage:
+    """Return a passage from JSON, which has lists for tuples; earlier versions lack the last fields."""
+    match, pages = fields.get("match"), fields.get("pages", ())
+    known = {**fields, "match": None if match is None else tuple(match), "pages": tuple(map(tuple, pages))}
+    return ContextPassage(**known)
+
+
+def _evidence(row: Row[Any]) -> Evidence | None:
+    if row.evidence is None:
+        return None
+    try:
+        return Evidence.model_validate_json(row.evidence)
+    except ValidationError as error:
+        # The answer with its citations is worth showing without it.
+        log.warning("evidence_unreadable conversation=%s fields=%d", row.conversation_id, error.error_count())
+        return None
+
+
 def _saved(row: Row[Any]) -> SavedTurn:
-    passages = tuple(ContextPassage(**one) for one in json.loads(row.passages))
+    passages = tuple(_passage(one) for one in json.loads(row.passages))
     return SavedTurn(
         question=row.question,
         answer=row.answer,
@@ -235,6 +290,7 @@ def _saved(row: Row[Any]) -> SavedTurn:
         citations=tuple(Citation(**one) for one in json.loads(row.citations)),
         created_at=row.created_at,
         sent=Turn(row.prompt, row.reply, passages) if row.prompt else None,
+        evidence=_evidence(row),
     )
 
 

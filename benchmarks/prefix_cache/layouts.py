@@ -60,7 +60,7 @@ def by_rank(prompt: Prompt, found: Sequence[ContextPassage]) -> list[ContextPass
     """Return every passage of the prompt, those that this question found first, best first."""
 
     def rank(one: ContextPassage) -> int:
-        ranks = [other.rank for other in found if one.holds(other)]
+        ranks = [other.rank for other in found if one.meets(other)]
         return min(ranks, default=1000 + one.label)
 
     ordered = sorted(prompt.passages, key=rank)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from benchmarks.prefix_cache.questions import QUESTIONS
-from indexing.settings import Settings, load_settings
-from retrieval.generation.prompts import ContextPassage, pack
+from indexing.catalog.records import Window
+from indexing.records import DEFAULT_TENANT
+from indexing.settings import load_settings
+from retrieval.generation.prompts import ContextPassage, ReadWindows, gather_passages, pack
 from retrieval.generation.prompts.packing import CountTokens
-from retrieval.generation.prompts.sections import section_reach, widen
-from retrieval.records import SearchRequest, SearchResult
+from retrieval.generation.protocol import PassageUnit
+from retrieval.records import SearchRequest, SearchResponse
 from retrieval.search import Searcher
 
 Stream = Literal["same document", "conversation", "whole corpus"]
 Unit = Literal["window", "section"]
 STREAMS: tuple[Stream, ...] = ("same document", "conversation", "whole corpus")
 UNITS: tuple[Unit, ...] = ("section", "window")
+_SHOWN: dict[Unit, PassageUnit] = {"section": "sections", "window": "windows"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,9 @@ class Ask:
         return f"{self.passages[0].text[:160].strip()} [1]" if self.passages else "NOT IN THE DOCUMENTS"
 
 
+Find = Callable[[SearchRequest], Awaitable[SearchResponse]]
+
+
 async def make_streams(
     home: Path,
     count: CountTokens,
@@ -51,43 +57,50 @@ async def make_streams(
 ) -> list[Ask]:
     """Return the questions in the order in which they are asked.
 
-    Same document and conversation search within the document; a reader has it
-    open.  The whole-corpus stream searches everything, in a shuffled order.
-
     Args:
         home: a folder where ``python -m indexing pydoc`` has run.
         budget: tokens of passages.
         documents: how many of the documents to take.
     """
     settings = load_settings(home=home, rerank={"model": "none"})
-    asked = [(name, text) for name in list(QUESTIONS)[:documents] for text in QUESTIONS[name]]
-    made: list[Ask] = []
+    asked = {name: QUESTIONS[name] for name in list(QUESTIONS)[:documents]}
     async with await Searcher.open(settings) as searcher:
-        for stream in streams:
-            order = list(asked)
-            if stream == "whole corpus":
-                random.Random(17).shuffle(order)  # noqa: S311
-            for name, text in order:
-                document = None if stream == "whole corpus" else f"python-{name}"
-                results = await _search(searcher, text, document)
-                turn = QUESTIONS[name].index(text) + 1 if stream == "conversation" else 1
-                for unit in units:
-                    passages = await _passages(settings, searcher, results, unit)
-                    packed = await pack(passages, budget, count)
-                    made.append(Ask(stream, unit, name, turn, text, packed.passages))
+
+        async def read(tenant: str, places: Sequence[tuple[str, str, int]], size: int) -> list[Window | None]:
+            return await asyncio.to_thread(searcher.catalog.windows, tenant, places, size)
+
+        return await make_asks(
+            asked, searcher.search, read, count, budget=budget, streams=streams, units=units
+        )
+
+
+async def make_asks(
+    questions: Mapping[str, Sequence[str]],
+    search: Find,
+    read: ReadWindows,
+    count: CountTokens,
+    *,
+    budget: int,
+    streams: Sequence[Stream] = STREAMS,
+    units: Sequence[Unit] = UNITS,
+) -> list[Ask]:
+    """Return the questions, by document, with the passages that the service would send.
+
+    Same document and conversation search within the document; a reader has it
+    open.  The whole-corpus stream searches everything, in a shuffled order.
+    Results become passages by the functions that the service calls.
+    """
+    made: list[Ask] = []
+    for stream in streams:
+        order = [(name, turn, text) for name in questions for turn, text in enumerate(questions[name], 1)]
+        if stream == "whole corpus":
+            random.Random(17).shuffle(order)  # noqa: S311
+        for name, turn, text in order:
+            chosen = None if stream == "whole corpus" else {"doc_id": f"python-{name}"}
+            results = (await search(SearchRequest(text, filter=chosen))).results
+            for unit in units:
+                found = await gather_passages(results, _SHOWN[unit], tenant=DEFAULT_TENANT, read=read)
+                packed = await pack(found, budget, count)
+                place = turn if stream == "conversation" else 1
+                made.append(Ask(stream, unit, name, place, text, packed.passages))
     return made
-
-
-async def _search(searcher: Searcher, question: str, document: str | None) -> list[SearchResult]:
-    chosen = None if document is None else {"doc_id": document}
-    return list((await searcher.search(SearchRequest(question, filter=chosen))).results)
-
-
-async def _passages(
-    settings: Settings, searcher: Searcher, results: list[SearchResult], unit: Unit
-) -> list[ContextPassage]:
-    if unit == "window":
-        return [ContextPassage.of(result, rank) for rank, result in enumerate(results, start=1)]
-    places = [(one.doc_id, one.version, one.ordinal) for one in results]
-    windows = await asyncio.to_thread(searcher.catalog.windows, "default", places, section_reach())
-    return widen(results, windows)

@@ -51,7 +51,10 @@ class AnswerCache:
         parts = {
             "search": asdict(request.search),
             "expand": asdict(request.expand),
-            "options": [request.response_mode, request.max_tokens, request.system, request.max_sentences],
+            "options": [
+                *(request.response_mode, request.passages or settings.passages),
+                *(request.max_tokens, request.system, request.max_sentences),
+            ],
             "settings": settings.model_dump(mode="json", exclude={"api_key", "salt_secret"}),
             "instruction": INSTRUCTION,
             "models": [model, self._reranker()],

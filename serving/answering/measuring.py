@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from serving.state import Service
 
 # Measured by the search itself.
-_SEARCHED = frozenset({"embed", "retrieve", "fuse", "windows", "rerank"})
+_SEARCHED = frozenset({"embed", "retrieve", "fuse", "windows", "rerank", "cap"})
 
 
 async def counted(events: AsyncGenerator[Event], service: Service) -> AsyncGenerator[Event]:

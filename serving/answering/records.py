@@ -7,7 +7,7 @@ from typing import Literal
 
 from retrieval.generation.citations import Flaw
 from retrieval.generation.prompts import ContextPassage, Turn
-from retrieval.generation.protocol import Message, ResponseMode, Usage
+from retrieval.generation.protocol import Message, PassageUnit, ResponseMode, Usage
 from retrieval.records import Answer, Receipt, SearchRequest, SearchResult, Stage
 
 
@@ -33,6 +33,7 @@ class AnswerRequest:
             configured.
         cache: whether a kept answer may serve, where keeping is on.
         system: what the caller adds to the instruction.
+        passages: what a prompt shows of the results; None as configured.
     """
 
     search: SearchRequest
@@ -46,6 +47,7 @@ class AnswerRequest:
     generate: bool = True
     cache: bool = True
     system: str = ""
+    passages: PassageUnit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,13 @@ class Found:
     """The passages are known."""
 
     results: tuple[SearchResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What the labels of the answer's pieces mean; the checked citations come with the whole answer."""
+
+    passages: tuple[ContextPassage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,7 @@ class Written:
     question: str = ""
 
 
-Event = StageDone | Found | Piece | Written
+Event = StageDone | Found | Labelled | Piece | Written
 
 
 @dataclass(slots=True)

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
-from indexing.errors import CapacityError, GenerationError
+from indexing.errors import CapacityError, GenerationError, GenerationTimeoutError
 from indexing.settings import ExpansionSettings, GenerationSettings
 from retrieval.answer import MAX_SENTENCES, extract_answer, not_found
-from retrieval.expansion import Expanded
-from retrieval.generation.citations import CheckedAnswer, check_answer
-from retrieval.generation.prompts import INSTRUCTION, ContextPassage, Packed, Turn, build_prompt, pack
-from retrieval.generation.protocol import GenerationRequest, Generator, Message, Usage
+from retrieval.generation.citations import check_answer
+from retrieval.generation.links import without_links
+from retrieval.generation.prompts import (
+    INSTRUCTION,
+    NOT_IN_DOCUMENTS,
+    ContextPassage,
+    ReadWindows,
+    Turn,
+    build_prompt,
+    gather_passages,
+    pack,
+)
+from retrieval.generation.protocol import GenerationRequest, Generator, Message, PassageUnit, Usage
 from retrieval.records import Answer, Receipt, SearchRequest, SearchResponse, SearchResult, Stage
+from retrieval.spans import fail_stage, open_stage
 from serving.answering.cache import AnswerCache
 from serving.answering.confidence import confidence
 from serving.answering.expanding import Expansion, expand
-from serving.answering.records import AnswerRequest, Draft, Event, Found, Piece, StageDone, Written
-from serving.answering.thinking import ThinkingFilter
+from serving.answering.history import condensed_turn
+from serving.answering.records import (
+    AnswerRequest,
+    Draft,
+    Event,
+    Found,
+    Labelled,
+    Piece,
+    StageDone,
+    Written,
+)
+from serving.answering.shown import ShownText
+from serving.answering.steps import add_expansion, add_step, packing, spent, summed, verdict
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +54,9 @@ ASK_BACK = (
     "Ask one short question back, in their language."
 )
 
+# Messages repeated where no passages are: what was said before that is seldom meant.
+_MOST_SAID = 20
+
 
 class AnswerWriter:
     """Writes answers; safe to share between requests.
@@ -41,6 +66,7 @@ class AnswerWriter:
         generator: the language model; None quotes sentences instead.
         generation: budgets, thresholds and what to do when the model fails.
         expansion: limits of the steps before the search.
+        read_windows: the catalogue's sentences, for passages that are sections.
         cache: keeps whole answers; None keeps none.
     """
 
@@ -50,9 +76,11 @@ class AnswerWriter:
         generator: Generator | None,
         generation: GenerationSettings,
         expansion: ExpansionSettings,
+        read_windows: ReadWindows,
         cache: AnswerCache | None = None,
     ) -> None:
         self._cache = cache
+        self._read_windows = read_windows
         self._search = search
         self._generator = generator
         self._generation = generation
@@ -93,7 +121,7 @@ class AnswerWriter:
                     if isinstance(step, Expansion):
                         target = step
                         continue
-                    yield _noted(draft, step)
+                    yield add_expansion(draft, step)
         question = target.search.query
         told = False
         if model is not None and target.route != "retrieve":
@@ -165,25 +193,26 @@ class AnswerWriter:
     ) -> AsyncGenerator[Event]:
         """One prompt, its answer streamed."""
         began = perf_counter()
-        found = [ContextPassage.of(result, rank) for rank, result in enumerate(results, start=1)]
+        found = await self._passages(request, results)
         packed = await pack(found, self._generation.context_tokens, model.count_tokens)
-        yield _step(draft, "pack", began, _packing(packed))
+        yield add_step(draft, "pack", began, packing(packed, self._unit(request)))
         prompt = build_prompt(
             question, packed.passages, history=request.history, instruction=_instruction(request)
         )
+        yield Labelled(prompt.passages)
         began = perf_counter()
         reply = _Reply()
         asked = _asked(request, prompt.messages, prompt.prefix)
         async with contextlib.aclosing(_streamed(model, asked, reply)) as pieces:
             async for piece in pieces:
                 yield piece
-        yield _step(draft, "generate", began, _spent(model.model, reply.usages))
+        yield add_step(draft, "generate", began, spent(model.model, reply.usages))
         written = self._checked(question, reply.text, prompt.passages, results, draft)
         turn = Turn(prompt.user, reply.text.strip(), prompt.shown)
         yield StageDone(draft.stages[-1])
         if written.answer.kind == "none":
             yield Piece(written.answer.text, "none", restart=bool(reply.text))
-        yield replace(written, usage=_summed(reply.usages), turn=turn, model=model.model)
+        yield replace(written, usage=summed(reply.usages), turn=turn, model=model.model)
 
     async def _synthesized(
         self,
@@ -195,32 +224,57 @@ class AnswerWriter:
     ) -> AsyncGenerator[Event]:
         """Several calls over all passages, told when the last is done.
 
-        The conversation is in the question, which was made to stand alone; the
-        calls do not repeat its turns, which would crowd out the passages.
+        One prompt where an earlier turn showed them all.
         """
         from retrieval.generation.synthesis import synthesize
 
         began = perf_counter()
-        found = [ContextPassage.of(result, rank) for rank, result in enumerate(results, start=1)]
-        made = await synthesize(
-            question,
-            found,
-            model,
-            mode=request.response_mode,
-            budget=self._generation.context_tokens,
-            count=model.count_tokens,
-            tenant=request.search.tenant,
-            instruction=_instruction(request),
-        )
-        details = {**_spent(model.model, made.usages), "mode": request.response_mode, "groups": made.groups}
-        yield _step(draft, "generate", began, details)
+        found = await self._passages(request, results)
+        if not build_prompt(question, found, history=request.history).shown:
+            async with contextlib.aclosing(self._compact(request, question, results, model, draft)) as events:
+                async for event in events:
+                    yield event
+            return
+        budget = self._generation.context_tokens
+        async with _in_time(self._generation.timeout_s):
+            made = await synthesize(
+                question,
+                found,
+                model,
+                mode=request.response_mode,
+                budget=budget,
+                count=model.count_tokens,
+                like=_asked(request, (), ""),
+                history=request.history,
+                instruction=_instruction(request),
+            )
+        details = {**spent(model.model, made.usages), "mode": request.response_mode, "groups": made.groups}
+        yield add_step(draft, "generate", began, {**details, "unit": self._unit(request)})
         written = self._checked(question, made.text, made.passages, results, draft)
         yield StageDone(draft.stages[-1])
+        said = written.answer.text if written.answer.kind == "generated" else NOT_IN_DOCUMENTS
+        try:
+            turn = await condensed_turn(question, said, made.shown, made.ranked, budget, model.count_tokens)
+        except GenerationError as error:
+            # The answer is there; only later prompts go without it.
+            log.warning("turn_not_kept reason=%s", error)
+            turn = None
         yield Piece(written.answer.text, written.answer.kind)
-        yield replace(written, usage=_summed(made.usages), model=model.model)
+        yield replace(written, usage=summed(made.usages), turn=turn, model=model.model)
+
+    def _unit(self, request: AnswerRequest) -> PassageUnit:
+        return request.passages or self._generation.passages
+
+    async def _passages(
+        self, request: AnswerRequest, results: tuple[SearchResult, ...]
+    ) -> list[ContextPassage]:
+        return await gather_passages(
+            results, self._unit(request), tenant=request.search.tenant, read=self._read_windows
+        )
 
     def _fall_back(self, error: GenerationError | CapacityError, draft: Draft) -> None:
         """Note that sentences are quoted instead; raises when that is not allowed."""
+        fail_stage("generate", error)
         if self._generation.fallback == "none":
             raise error
         log.warning("generation_failed reason=%s", error)
@@ -234,19 +288,21 @@ class AnswerWriter:
         """Answer from the conversation alone, or ask back; nothing is cited."""
         began = perf_counter()
         instruction = DIRECT if target.route == "answer" else ASK_BACK
-        messages = (Message("system", instruction), *request.said, Message("user", request.search.query))
+        said = request.said[-_MOST_SAID:]
+        messages = (Message("system", instruction), *said, Message("user", request.search.query))
         reply = _Reply()
         asked = _asked(request, messages, instruction)
         async with contextlib.aclosing(_streamed(model, asked, reply)) as pieces:
             async for piece in pieces:
                 yield piece
-        details = {**_spent(model.model, reply.usages), "route": target.route}
-        yield _step(draft, "generate", began, details)
+        details = {**spent(model.model, reply.usages), "route": target.route}
+        yield add_step(draft, "generate", began, details)
         yield Written(
             Answer(reply.text.strip(), (), "generated"),
             (),
             draft.receipt(),
-            usage=_summed(reply.usages),
+            usage=summed(reply.usages),
+            turn=Turn(request.search.query, reply.text.strip()),
             model=model.model,
             question=target.search.query,
         )
@@ -264,7 +320,7 @@ class AnswerWriter:
         """Quote the best sentences; microseconds, so it stays on the event loop."""
         began = perf_counter()
         answer = extract_answer(question, results, max_sentences=request.max_sentences or MAX_SENTENCES)
-        _step(draft, "answer", began, {"kind": answer.kind, "sentences": len(answer.citations)})
+        add_step(draft, "answer", began, {"kind": answer.kind, "sentences": len(answer.citations)})
         return Written(answer, results, draft.receipt(), question=question)
 
     def _checked(
@@ -276,26 +332,12 @@ class AnswerWriter:
         draft: Draft,
     ) -> Written:
         began = perf_counter()
-        checked = check_answer(said, passages, min_support=self._generation.min_support)
+        checked = check_answer(without_links(said), passages, min_support=self._generation.min_support)
         answer = Answer(not_found(question), (), "none")
         if checked.answered:
             answer = Answer(checked.text, checked.citations, "generated")
-        _step(draft, "check", began, _verdict(checked))
+        add_step(draft, "check", began, verdict(checked))
         return Written(answer, results, draft.receipt(), checked.flaws, tuple(passages), question=question)
-
-
-def _noted(draft: Draft, step: Expanded) -> StageDone:
-    stage = step.stage()
-    draft.stages.append(stage)
-    if step.fell_back is not None:
-        draft.degraded.append(f"{step.name}: {step.fell_back}")
-    return StageDone(stage)
-
-
-def _step(draft: Draft, name: str, began: float, details: dict[str, object]) -> StageDone:
-    stage = Stage(name, round((perf_counter() - began) * 1000, 3), details)
-    draft.stages.append(stage)
-    return StageDone(stage)
 
 
 @dataclass(slots=True)
@@ -308,7 +350,7 @@ class _Reply:
 
 async def _streamed(model: Generator, asked: GenerationRequest, reply: _Reply) -> AsyncGenerator[Piece]:
     """Yield the model's words as they come, its thinking left out, and gather them in ``reply``."""
-    shown = ThinkingFilter()
+    shown = ShownText()
     async with contextlib.aclosing(model.stream(asked)) as chunks:
         async for chunk in chunks:
             if chunk.usage is not None:
@@ -323,6 +365,18 @@ async def _streamed(model: Generator, asked: GenerationRequest, reply: _Reply) -
         yield Piece(rest, "generated")
 
 
+@contextlib.asynccontextmanager
+async def _in_time(limit_s: float) -> AsyncGenerator[None]:
+    """Bound several calls as one answer is; each of them has its own limits beside."""
+    try:
+        async with asyncio.timeout(limit_s) as scope:
+            yield
+    except TimeoutError as error:
+        if scope.expired():
+            raise GenerationTimeoutError(f"the calls were not done within {limit_s:g} s") from error
+        raise
+
+
 def _asked(request: AnswerRequest, messages: tuple[Message, ...], prefix: str) -> GenerationRequest:
     return GenerationRequest(
         messages=messages,
@@ -330,60 +384,10 @@ def _asked(request: AnswerRequest, messages: tuple[Message, ...], prefix: str) -
         max_tokens=request.max_tokens,
         temperature=request.temperature,
         prefix=prefix,
+        span=open_stage("generate"),
     )
 
 
 def _instruction(request: AnswerRequest) -> str:
     """The fixed instruction, and behind it what the caller adds."""
     return f"{INSTRUCTION}\n\n{request.system}" if request.system else INSTRUCTION
-
-
-def _packing(packed: Packed) -> dict[str, object]:
-    return {
-        "passages": len(packed.passages),
-        "tokens": packed.tokens,
-        "dropped": packed.dropped,
-        "cut": packed.cut,
-        "exact": packed.exact,
-    }
-
-
-def _spent(model: str, usages: Sequence[Usage]) -> dict[str, object]:
-    """What the calls took, by the server's own counts; cached tokens only where it says them."""
-    details: dict[str, object] = {"model": model, "calls": len(usages)}
-    total = _summed(usages)
-    if total is None:
-        return details
-    details["prompt_tokens"] = total.prompt_tokens
-    details["completion_tokens"] = total.completion_tokens
-    if total.cached_tokens is not None:
-        details["cached_tokens"] = total.cached_tokens
-    if total.first_token_ms is not None:
-        details["first_token_ms"] = round(total.first_token_ms, 1)
-    if total.tokens_per_s is not None:
-        details["tokens_per_s"] = round(total.tokens_per_s, 1)
-    return details
-
-
-def _summed(usages: Sequence[Usage]) -> Usage | None:
-    if not usages:
-        return None
-    cached = [one.cached_tokens for one in usages if one.cached_tokens is not None]
-    rates = [one.tokens_per_s for one in usages if one.tokens_per_s is not None]
-    return Usage(
-        prompt_tokens=sum(one.prompt_tokens for one in usages),
-        completion_tokens=sum(one.completion_tokens for one in usages),
-        cached_tokens=sum(cached) if cached else None,
-        first_token_ms=usages[0].first_token_ms,
-        tokens_per_s=sum(rates) / len(rates) if rates else None,
-        replica=usages[-1].replica,
-    )
-
-
-def _verdict(checked: CheckedAnswer) -> dict[str, object]:
-    kinds = [flaw.kind for flaw in checked.flaws]
-    return {
-        "citations": len(checked.citations),
-        "flaws": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
-        "answered": checked.answered,
-    }

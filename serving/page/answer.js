@@ -27,6 +27,12 @@ function chip(citation, results) {
   }, name);
 }
 
+/** A label of an answer that is being written: it leads to the passage, since its sentence is not known yet. */
+const placed = (passage) => h("a", {
+  class: "chip", href: hashOf(passage.doc_id, passage.start, passage.end),
+  "aria-label": t("answer.cite", { label: labelOf(passage), where: titleOf(passage) }), title: titleOf(passage),
+}, labelOf(passage));
+
 const wordsOf = (text) => new Set(text.toLowerCase().match(/\p{Script=Han}|[\p{L}\p{N}]+/gu) ?? []);
 
 /** Of the citations under one label, the one whose quote shares most words with the sentence before the label. */
@@ -145,7 +151,13 @@ export class LiveAnswer {
   restart() {
     this.text = h("div", { class: "answer-text writing" });
     this.paragraph = null;
-    [this.unsaid, this.spokeAt] = ["", 0];
+    [this.held, this.unsaid, this.spokeAt] = ["", "", 0];
+    this.passages = new Map();
+  }
+
+  /** What the labels mean, before the citations are checked. */
+  know(passages) {
+    this.passages = new Map(passages.map((passage) => [passage.label, passage]));
   }
 
   add(piece) {
@@ -153,19 +165,26 @@ export class LiveAnswer {
       this.section.hidden = false;
       this.section.replaceChildren(h("h2", { id: "answer-heading", class: "visually-hidden" }, t("answer.title")), this.text);
     }
-    for (const [index, part] of piece.split("\n").entries()) {
-      if (index) this.paragraph = null;
-      if (!part) continue;
-      if (!this.paragraph) {
-        if (!part.trim()) continue;
-        this.paragraph = document.createTextNode("");
-        this.text.append(h("p", {}, this.paragraph));
-      }
-      this.paragraph.appendData(part);
-      this.paragraph.parentElement.lang ||= language(this.paragraph.data) ?? "";
-    }
+    const [, whole, rest] = /^([^]*?)(\[\d{0,4})?$/.exec(this.held + piece); // A label may come in two pieces.
+    this.held = rest ?? "";
+    this.write(whole);
     this.unsaid += piece;
     if (Date.now() - this.spokeAt >= SPEAK_EVERY_MS) this.speak(/^.*([.!?](?=\s)|[。！？\n])/s.exec(this.unsaid)?.[0] ?? "");
+  }
+
+  write(text) {
+    for (const [index, line] of text.split("\n").entries()) {
+      if (index) this.paragraph = null;
+      for (const part of line.split(/(\[\d{1,4}\])/)) this.put(part);
+    }
+  }
+
+  put(part) {
+    if (!part || (!this.paragraph && !part.trim())) return;
+    if (!this.paragraph) this.text.append((this.paragraph = h("p")));
+    const passage = this.passages.get(part);
+    this.paragraph.append(passage ? placed(passage) : part);
+    this.paragraph.lang ||= language(this.paragraph.textContent) ?? "";
   }
 
   speak(words) {
@@ -178,6 +197,8 @@ export class LiveAnswer {
   }
 
   end() {
+    this.write(this.held);
+    this.held = "";
     this.speak(this.unsaid);
   }
 }

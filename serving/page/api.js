@@ -1,5 +1,6 @@
 // The HTTP API, and its failures as values a page can explain.
 
+import { heldKey, keyHeaders, keyRefused } from "./key.js";
 import { serverEvents } from "./sse.js";
 
 /** `kind` is "network", "broken" (an answer that stopped half-way), "busy" (429, 503) or "http"; `retryAfter` is in seconds or null. */
@@ -35,15 +36,23 @@ function failure(status, text, retryAfter) {
   return new ApiError(kind, status, messageOf(body, status), Number.isFinite(seconds) ? seconds : null);
 }
 
+/** The failure of a request that was sent with `key`, which the service may no longer take. */
+function refused(key, status, text, retryAfter) {
+  const error = failure(status, text, retryAfter);
+  if (status === 401) keyRefused(key, error.message);
+  return error;
+}
+
 async function request(path, options = {}) {
   let response;
+  const key = heldKey();
   try {
-    response = await fetch(address(path), options);
+    response = await fetch(address(path), { ...options, headers: { ...options.headers, ...keyHeaders(key) } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("network", 0, error.message);
   }
-  if (!response.ok) throw failure(response.status, await response.text(), response.headers.get("Retry-After"));
+  if (!response.ok) throw refused(key, response.status, await response.text(), response.headers.get("Retry-After"));
   return response;
 }
 
@@ -103,6 +112,9 @@ export const documents = (limit, after) => json(`v1/documents${query({ limit, af
 export const documentInfo = (id) => json(documentPath(id));
 export const sentences = (id, first, limit) => json(`${documentPath(id)}/sentences${query({ first, limit })}`);
 export const deleteDocument = (id) => json(documentPath(id), { method: "DELETE" });
+export const inspectPoints = (values) => json(`v1/inspect/points${query(values)}`);
+export const inspectPoint = (id) => json(`v1/inspect/points/${encodeURIComponent(id)}`);
+export const inspectMap = (values) => json(`v1/inspect/map${query(values)}`);
 export const jobs = () => json("v1/jobs");
 export const job = (id) => json(`v1/jobs/${encodeURIComponent(id)}`);
 
@@ -119,14 +131,16 @@ export function upload(files, onProgress) {
     const form = new FormData();
     for (const file of files) form.append("files", file, file.name);
     const sender = new XMLHttpRequest();
+    const key = heldKey();
     sender.open("POST", address("v1/documents"));
+    for (const [name, value] of Object.entries(keyHeaders(key))) sender.setRequestHeader(name, value);
     sender.upload.addEventListener("progress", (event) => {
       if (event.lengthComputable && event.total) onProgress(event.loaded / event.total);
     });
     sender.addEventListener("error", () => reject(new ApiError("network", 0, "upload interrupted")));
     sender.addEventListener("load", () => {
       if (sender.status >= 200 && sender.status < 300) resolve(JSON.parse(sender.responseText));
-      else reject(failure(sender.status, sender.responseText, sender.getResponseHeader("Retry-After")));
+      else reject(refused(key, sender.status, sender.responseText, sender.getResponseHeader("Retry-After")));
     });
     sender.send(form);
   });

@@ -5,16 +5,19 @@ import { LiveAnswer, renderAnswer, titleOf } from "./answer.js";
 import { AskForm } from "./asking.js";
 import { CollectionView } from "./collection.js";
 import { byId, h, language } from "./dom.js";
-import { receiptPanel, totalMs } from "./explain.js";
-import { lang, ms, t, toggle, translate } from "./i18n.js";
+import { receiptPanel } from "./explain.js";
+import { lang, t, toggle, translate } from "./i18n.js";
+import { showButton, watchKey } from "./key.js";
+import { InspectView } from "./inspect.js";
 import { showKeys, watchKeys } from "./keys.js";
 import { notice, showError } from "./notice.js";
 import { watchQuotes } from "./quotes.js";
 import { Reader } from "./reader.js";
 import { renderResults } from "./results.js";
+import { nothing, statusOf } from "./status.js";
 import { Talk } from "./talk.js";
 import { renderThread, Talks } from "./talks.js";
-import { parse, requestOf, searchOf } from "./url.js";
+import { parse, requestOf, searchOf, VIEWS } from "./url.js";
 
 const REMEMBERED = 12; // Responses kept, so that back and forward are instant.
 
@@ -31,7 +34,9 @@ const collectionView = new CollectionView(byId("view-collection"), () => {
   responses.clear();
   asked = info = null;
 });
-const talk = new Talk({ begun, named, found, piece: (text, restart) => (restart ? live.restart() : null, live.add(text)), ended });
+const inspectView = new InspectView(byId("view-inspect"), (changes) => go(changes));
+const others = { collection: collectionView, inspect: inspectView };
+const talk = new Talk({ begun, named, found, labelled: (passages) => live.know(passages), piece: (text, restart) => (restart ? live.restart() : null, live.add(text)), ended });
 const talks = new Talks(byId("talks"), (id) => {
   if (id === talk.id) leaveTo("./");
 });
@@ -60,22 +65,34 @@ function closeReader() {
   sync();
 }
 
+/** Another key may see other documents: nothing of before stays. */
+function otherKey() {
+  responses.clear();
+  knowing = info = asked = null;
+  byId("notices").replaceChildren();
+  if (others[state.view]) others[state.view].show(state, true);
+  else if (talk.current?.state === "failed") follow(true);
+  else talk.clear(), showAsked();
+  if (state.reader) openReader();
+}
+
 /** Makes the page show what the address says. */
 function sync() {
   const before = state;
   state = parse(location);
   const inAsk = state.view === "ask";
-  byId("view-ask").hidden = !inAsk;
-  byId("view-collection").hidden = inAsk;
-  byId("nav-ask").toggleAttribute("aria-current", inAsk);
-  byId("nav-collection").toggleAttribute("aria-current", !inAsk);
+  for (const view of VIEWS) {
+    byId(`view-${view}`).hidden = state.view !== view;
+    byId(`nav-${view}`).toggleAttribute("aria-current", state.view === view);
+    if (state.view !== view) others[view]?.hide();
+  }
   byId("nav-ask").setAttribute("href", !inAsk && talk.id ? `?c=${talk.id}` : "./");
   if (inAsk) {
-    collectionView.hide();
     asking.ask(state);
     asking.fill(state);
     showAsked();
-  } else if (!collectionView.shown) collectionView.show();
+  } else if (state.view === "inspect") inspectView.show(state);
+  else if (!collectionView.shown) collectionView.show();
   setTitle();
   const place = (where) => (where ? `${where.doc} ${where.start} ${where.end}` : "");
   if (state.reader && (place(state.reader) !== place(before.reader) || byId("reader").hidden)) openReader();
@@ -89,7 +106,7 @@ function leaveTo(href) {
 
 function setTitle() {
   const question = state.q || (talk.current ?? talk.turns.at(-1))?.question;
-  const named = state.view === "collection" ? t("collection.title") : question;
+  const named = state.view === "ask" ? question : t(`${state.view}.title`);
   document.title = named ? `${named} – Winnow` : "Winnow";
 }
 
@@ -193,34 +210,18 @@ function showResponse() {
   byId("status").textContent = "";
   if (!response) return state.q || talk.turns.length ? undefined : welcome();
   byId("welcome").replaceChildren();
-  byId("status").textContent = statusOf(turn, results);
+  byId("status").textContent = statusOf(turn, response, talk.busy);
   const degraded = response.receipt?.degraded ?? [];
   if (degraded.length) byId("notices").append(h("div", { class: "notice" }, h("p", {}, t("degraded")), h("ul", {}, degraded.map((why) => h("li", {}, String(why))))));
   if (turn?.state === "stopped" && response.answer) byId("notices").append(notice(t("answer.stopped")));
   if (turn?.state === "failed") failed(turn);
-  else if (response.results && !results.length && !talk.busy) byId("notices").append(nothing());
+  else if (response.results && !results.length && !talk.busy) byId("notices").append(nothing(asking.narrowed(state), () => asking.onClear(asking.fields)));
 }
 
 function showReceipt() {
   const receipt = byId("receipt");
   receipt.hidden = !response?.receipt?.stages.length;
   receipt.replaceChildren(...(receipt.hidden ? [] : [receiptPanel(response.receipt, response.usage)]));
-}
-
-function statusOf(turn, results) {
-  const took = ms(turn ? turn.foundMs : totalMs(response.receipt));
-  if (turn?.state === "failed") return "";
-  if (turn?.state === "stopped") return t("status.stopped");
-  if (talk.busy) return response.results ? t("status.writing", { n: results.length, ms: took }) : t("status.asking");
-  if (!response.results) return t("status.direct");
-  return results.length ? t(results.length === 1 ? "status.one" : "status.found", { n: results.length, ms: took }) : t("status.none");
-}
-
-function nothing() {
-  const filtered = asking.narrowed(state);
-  const clear = h("button", { type: "button", on: { click: () => asking.onClear(asking.fields) } }, t("filter.clear"));
-  const hint = h("p", {}, `${t("none.title")} ${t(filtered ? "none.filters" : "none.hint")}`);
-  return h("div", { class: "nothing" }, hint, filtered ? clear : null);
 }
 
 async function welcome() {
@@ -268,6 +269,7 @@ async function open(id) {
     return false;
   }
   if (state.c !== id) return false;
+  response = talk.current?.response ?? null;
   if (!state.q) showResponse();
   setTitle();
   return true;
@@ -299,7 +301,7 @@ function ended(turn) {
   const focused = document.activeElement === byId("stop");
   showResponse();
   if (focused) box.focus();
-  if (turn.state !== "done" || state.view !== "ask" || state.c !== talk.id) return;
+  if (turn.state !== "done" || state.view !== "ask" || state.c !== talk.id || !talk.id) return;
   // The service has kept the question, so the address need not repeat it.
   asked = null;
   history.replaceState(null, "", `${location.pathname}${searchOf({ ...state, q: "" })}${location.hash}`);
@@ -342,6 +344,7 @@ function setLanguage() {
   byId("language").textContent = t("language.other");
   byId("language").setAttribute("aria-label", t("language.label"));
   byId("language").lang = lang() === "en" ? "zh-Hans" : "en";
+  showButton();
 }
 
 form.addEventListener("submit", (event) => {
@@ -372,7 +375,7 @@ byId("language").addEventListener("click", () => {
   if (state.view === "ask") {
     asking.fill(state);
     showResponse();
-  } else collectionView.show();
+  } else others[state.view].show(state, true);
   if (state.reader) openReader();
 });
 document.addEventListener("click", (event) => {
@@ -391,6 +394,7 @@ window.addEventListener("popstate", sync);
 narrow.addEventListener("change", setModal);
 
 watchQuotes();
+watchKey(otherKey);
 setLanguage();
 sync();
 if (state.view === "ask" && !state.reader) box.focus();

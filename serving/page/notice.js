@@ -13,7 +13,8 @@ export function describe(error) {
   if (error.status === 504) return t("error.slow");
   if (error.status === 404) return t("error.notfound");
   if (error.status === 413) return t("error.large", { message: error.message });
-  if (error.status === 401 || error.status === 403) return t("error.auth", { message: error.message });
+  if (error.status === 401) return t("key.wanted");
+  if (error.status === 403) return t("error.auth", { message: error.message });
   if (error.status >= 500) return t("error.internal", { message: error.message });
   if (error.kind === "http") return t("error.said", { message: error.message });
   return String(error.message ?? error);

@@ -8,12 +8,18 @@ const newTurn = (question) => ({
     receipt: { stages: [], degraded: [] } },
 });
 
+/** A turn as the service kept it; one of an earlier version has no evidence. An answer without a search has no passages. */
+const keptTurn = ({ question, evidence, ...response }) => ({
+  ...newTurn(question), state: "done", kept: true,
+  response: { ...newTurn(question).response, ...response, ...evidence, results: evidence?.results.length ? evidence.results : null },
+});
+
 /** What came of an answer is worth showing. */
 const told = (turn) => turn.state === "done" || Boolean(turn.response.answer);
 
 export class Talk {
   /**
-   * `hooks` are told what happens: `begun(turn)`, `named(id)`, `found(turn)`, `piece(text, restart)`,
+   * `hooks` are told what happens: `begun(turn)`, `named(id)`, `found(turn)`, `labelled(passages)`, `piece(text, restart)`,
    * and `ended(turn)` with its state "done", "stopped" or "failed".
    */
   constructor(hooks) {
@@ -40,13 +46,14 @@ export class Talk {
     this.under = null;
   }
 
-  /** Shows a conversation that the service keeps; its passages were not kept with it. */
+  /** Shows a conversation that the service keeps: its last turn as it was when it was written. */
   async open(id) {
     this.clear();
     this.id = id;
     const { turns } = await api.conversation(id);
     if (this.id !== id || this.current) return;
-    this.turns = turns.map(({ question, ...response }) => ({ question, state: "done", response }));
+    this.turns = turns.map(keptTurn);
+    this.current = this.turns.pop() ?? null;
   }
 
   /** Asks here; the first question begins the conversation. */
@@ -60,12 +67,15 @@ export class Talk {
     this.hooks.begun(turn);
     try {
       if (!this.id) {
-        const made = await api.beginConversation(mine.signal);
+        const made = await this.begin(mine.signal);
         if (turn !== this.current) return;
-        this.id = made.id;
-        this.hooks.named(made.id);
+        if (made) {
+          this.id = made;
+          this.hooks.named(made);
+        }
       }
-      for await (const { event, data } of api.askStreaming({ ...body, conversation_id: this.id }, mine.signal)) {
+      const kept = this.id ? { conversation_id: this.id } : {};
+      for await (const { event, data } of api.askStreaming({ ...body, ...kept }, mine.signal)) {
         if (turn !== this.current) return;
         this.take(turn, event, data);
       }
@@ -76,6 +86,16 @@ export class Talk {
     if (turn === this.current) this.hooks.ended(turn);
   }
 
+  /** The new conversation's id, or "" for a caller who may ask and not write. */
+  async begin(signal) {
+    try {
+      return (await api.beginConversation(signal)).id;
+    } catch (error) {
+      if (error.status === 403) return "";
+      throw error;
+    }
+  }
+
   take(turn, event, data) {
     const { response } = turn;
     if (event === "stage") response.receipt.stages.push(data);
@@ -83,7 +103,8 @@ export class Talk {
       response.results = data;
       turn.foundMs = response.receipt.stages.reduce((sum, stage) => sum + stage.ms, 0);
       this.hooks.found(turn);
-    } else if (event === "answer") {
+    } else if (event === "passages") this.hooks.labelled(data);
+    else if (event === "answer") {
       response.answer = data.restart ? data.text : response.answer + data.text;
       response.kind = data.kind;
       this.hooks.piece(data.text, data.restart);

@@ -1,12 +1,21 @@
 // What stands around a conversation: the list of earlier ones, and the turns before the current one.
 
 import * as api from "./api.js";
-import { paragraphs } from "./answer.js";
+import { paragraphs, titleOf } from "./answer.js";
 import { byId, h, language } from "./dom.js";
 import { moment, t } from "./i18n.js";
 import { showError } from "./notice.js";
+import { hashOf } from "./url.js";
 
 const LISTED = 200;
+
+/** The passages that an earlier answer was written from, in a line each. */
+function passages({ results }) {
+  if (!results?.length) return null;
+  const rows = results.map((result) => h("li", { lang: language(result.text) },
+    h("a", { href: hashOf(result.doc_id, result.start, result.end) }, titleOf(result)), " ", h("span", { class: "muted" }, result.text)));
+  return h("details", { class: "turn-passages" }, h("summary", {}, t(rows.length === 1 ? "talk.passage" : "talk.passages", { n: rows.length })), h("ol", {}, rows));
+}
 
 /** Earlier questions with their answers, oldest first. */
 export function renderThread(section, turns) {
@@ -15,7 +24,8 @@ export function renderThread(section, turns) {
   section.replaceChildren(...turns.map(({ question, state, response }) => h("article", { class: "turn" },
     h("h2", { class: "asked", lang: language(question) }, question),
     h("div", { class: "answer-text" }, paragraphs({ ...response, results: response.results ?? [] })),
-    state !== "done" ? h("p", { class: "provenance" }, t("answer.stopped")) : null)));
+    state !== "done" ? h("p", { class: "provenance" }, t("answer.stopped")) : null,
+    passages(response))));
 }
 
 export class Talks {

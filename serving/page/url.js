@@ -10,6 +10,8 @@ const ONE_OF = {
 /** What is only asked of a service with a language model. */
 export const MODEL_FIELDS = ["quote", "response_mode", "rewrite", "classify", "hyde", "multi_query", "decompose"];
 const ALL = [...FIELDS, ...MODEL_FIELDS];
+export const VIEWS = ["ask", "collection", "inspect"];
+const INSPECT_FIELDS = ["doc", "section", "source", "point"];
 
 const whole = (value) => (/^\d{1,12}$/.test(value ?? "") ? Number(value) : null);
 
@@ -17,7 +19,8 @@ const whole = (value) => (/^\d{1,12}$/.test(value ?? "") ? Number(value) : null)
 export function parse(location) {
   const search = new URLSearchParams(location.search);
   const state = Object.fromEntries(ALL.map((field) => [field, search.get(field) ?? ""]));
-  state.view = search.get("view") === "collection" ? "collection" : "ask";
+  state.view = VIEWS.includes(search.get("view")) ? search.get("view") : "ask";
+  state.point = /^[\da-f-]{36}$/.test(search.get("point") ?? "") ? search.get("point") : "";
   for (const [field, allowed] of Object.entries(ONE_OF)) if (!allowed.includes(state[field])) state[field] = "";
   if (!/^[\w-]{1,64}$/.test(state.c)) state.c = "";
   const topN = whole(state.top_n);
@@ -40,8 +43,9 @@ export const hashOf = (doc, start, end) => `#${new URLSearchParams({ doc, start,
 /** The search part of the address of `state`, at least "?" so that a link to it leaves other states. */
 export function searchOf(state) {
   const search = new URLSearchParams();
-  if (state.view === "collection") search.set("view", "collection");
-  else for (const field of ALL) if (state[field]) search.set(field, state[field]);
+  if (state.view !== "ask") search.set("view", state.view);
+  const fields = { ask: ALL, inspect: INSPECT_FIELDS }[state.view] ?? [];
+  for (const field of fields) if (state[field]) search.set(field, state[field]);
   return `?${search}`;
 }
 

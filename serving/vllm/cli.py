@@ -38,7 +38,7 @@ def run(
     replicas: Annotated[int, typer.Option(help="Servers, each with the whole model.")] = 1,
     tensor_parallel: Annotated[int, typer.Option(help="GPUs that share one replica.")] = 1,
     gpus: Annotated[str, typer.Option(help="GPU numbers for the replicas, by comma.")] = "",
-    max_model_len: Annotated[int, typer.Option(help="Tokens of a prompt and its answer.")] = 8192,
+    max_model_len: Annotated[int, typer.Option(help="Tokens of a prompt and its answer.")] = 12_288,
     kv_cache_gb: Annotated[float, typer.Option(help="Prefix cache of the CPU build.")] = 4.0,
     threads: Annotated[str, typer.Option(help="Cores of the CPU build, e.g. 0-7.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

@@ -19,7 +19,7 @@ class VllmSettings(Section):
     replicas: int = Field(1, ge=1, le=64)
     tensor_parallel: int = Field(1, ge=1, le=64, description="GPUs that share one replica's weights")
     gpus: tuple[int, ...] = Field((), description="dealt out to the replicas; empty: vLLM decides")
-    max_model_len: int = Field(8192, ge=256, description="tokens of a prompt and its answer")
+    max_model_len: int = Field(12_288, ge=256, description="tokens of a prompt and its answer")
     kv_cache_gb: float = Field(4.0, gt=0, description="of the CPU build; a GPU takes what is free")
     threads: str = Field("auto", description="CPU build: cores of each replica, e.g. 0-7")
     device: Literal["auto", "cpu", "cuda"] = "auto"
