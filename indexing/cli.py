@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from indexing.command_line import exit_code_of
+from indexing.dashboard.cli import dashboard
 from indexing.errors import InputError
+from indexing.migration.cli import app as migrate
+from indexing.transfer.cli import push, snapshot
 
 if TYPE_CHECKING:
     from indexing.ingest import IngestReport
@@ -31,15 +34,36 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(migrate, name="migrate")
+app.add_typer(snapshot, name="snapshot")
+app.command()(push)
+app.command()(dashboard)
 
 Home = Annotated[Path | None, typer.Option(help="Index folder (default: WINNOW_HOME, else .winnow).")]
 Tenant = Annotated[str, typer.Option(help="Whose documents.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Unit = Annotated[str | None, typer.Option(help="What a point is: sentence (default) or document.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Encoder processes (default: none of its own).")]
+Ray = Annotated[str | None, typer.Option(help="Run them on this Ray cluster; 'local': Ray on this machine.")]
 
 
 # What is not one of these is a path; a test compares the list with the commands below.
-COMMANDS = ("add", "pydoc", "status", "list", "show", "delete", "repair", "reindex", "optimize", "run-jobs")
+COMMANDS = (
+    "add",
+    "pydoc",
+    "status",
+    "list",
+    "show",
+    "delete",
+    "repair",
+    "reindex",
+    "migrate",
+    "push",
+    "snapshot",
+    "dashboard",
+    "optimize",
+    "run-jobs",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,21 +74,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code_of(lambda: app(given, standalone_mode=False))
 
 
-def _settings(home: Path | None, unit: str | None = None) -> Settings:
+def _settings(home: Path | None, indexing: Mapping[str, Any] | None = None) -> Settings:
     from indexing.settings import load_settings
 
-    overrides: dict[str, Any] = {}
-    if home is not None:
-        overrides["home"] = home
-    if unit is not None:
-        overrides["indexing"] = {"unit": unit}
+    chosen = {name: value for name, value in (indexing or {}).items() if value is not None}
+    overrides: dict[str, Any] = {"home": home} if home is not None else {}
+    if chosen:
+        overrides["indexing"] = chosen
     return load_settings(**overrides)
 
 
-def _open(home: Path | None, *, with_encoders: bool = True, unit: str | None = None) -> Index:
+def _open(
+    home: Path | None,
+    *,
+    with_encoders: bool = True,
+    unit: str | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+) -> Index:
     from indexing.session import Index
 
-    settings = _settings(home, unit)
+    settings = _settings(home, {"unit": unit, "workers": workers, "ray": ray})
     if not with_encoders and settings.catalog.url is None and not (settings.home / "catalog.db").exists():
         raise InputError(f"no index at {settings.home}; create one with: python -m indexing PATH")
     return Index.open(settings, with_encoders=with_encoders)
@@ -82,19 +112,33 @@ def _finish(report: IngestReport, as_json: bool) -> int:
 
 @app.command()
 def add(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, and allowed URLs.")],
     home: Home = None,
     tenant: Tenant = "default",
     prune: Annotated[bool, typer.Option("--prune", help="Forget sources under PATHS that are gone.")] = False,
     unit: Unit = None,
+    workers: Workers = None,
+    ray: Ray = None,
     as_json: AsJson = False,
 ) -> int:
     """Index files; unchanged ones are skipped, so run it as often as you like."""
     from indexing.display import TerminalProgress
-    from indexing.ingest import add_paths
+    from indexing.fetch.policy import check_url, is_url
+    from indexing.ingest import IngestReport, add_paths, add_urls
 
-    with _open(home, unit=unit) as index, TerminalProgress() as progress:
-        report = add_paths(index, paths, tenant=tenant, prune=prune, progress=progress)
+    urls = [path for path in paths if is_url(path)]
+    files = [Path(path) for path in paths if not is_url(path)]
+    report = IngestReport()
+    with (
+        _open(home, unit=unit, workers=workers, ray=ray) as index,
+        TerminalProgress() as progress,
+    ):
+        for url in urls:  # what is not allowed is said before anything is done
+            check_url(url, index.settings.fetch)
+        if files:
+            report.include(add_paths(index, files, tenant=tenant, prune=prune, progress=progress))
+        if urls:
+            report.include(add_urls(index, urls, tenant=tenant, progress=progress))
     return _finish(report, as_json)
 
 
@@ -223,12 +267,12 @@ def repair(home: Home = None, as_json: AsJson = False) -> int:
 
 
 @app.command()
-def reindex(home: Home = None, as_json: AsJson = False) -> int:
-    """Build the collection anew from the stored text: what other encoders need."""
+def reindex(home: Home = None, workers: Workers = None, ray: Ray = None, as_json: AsJson = False) -> int:
+    """Build the collection anew from the stored text; without a pause for searches: `migrate`."""
     from indexing.display import TerminalProgress
     from indexing.ingest.reconcile import reindex as build_anew
 
-    with _open(home) as index, TerminalProgress() as progress:
+    with _open(home, workers=workers, ray=ray) as index, TerminalProgress() as progress:
         report = build_anew(index, progress)
     return _finish(report, as_json)
 

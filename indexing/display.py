@@ -110,7 +110,10 @@ def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> None:
 
 def report_json(report: IngestReport) -> dict[str, Any]:
     body = asdict(report)
-    body["failures"] = [{"source": source, "reason": reason} for source, reason in report.failures]
+    kinds = body.pop("kinds")
+    body["failures"] = [
+        {"source": source, "reason": reason, "kind": kinds.get(source)} for source, reason in report.failures
+    ]
     body["sentences_per_second"] = round(report.rate, 1)
     return body
 

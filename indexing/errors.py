@@ -13,7 +13,11 @@
     │   ├── UnsupportedFormatError  no reader for this suffix
     │   ├── DamagedFileError        the bytes are not what the suffix says
     │   ├── EncryptedFileError      a password is needed
-    │   └── EmptyFileError          the file holds no text
+    │   ├── EmptyFileError          the file holds no text
+    │   ├── ReadLimitError          it takes more bytes, memory or time than one file may
+    │   └── ParserCrashError        the parser process died of it
+    ├── FetchError                  a URL could not be fetched
+    │   └── FetchRefusedError       a URL, a host or an address that is not allowed
     ├── EncoderError                a model folder or its output is not usable
     │   └── VectorError             a vector the engine must not see
     ├── CollectionError             the vector collection
@@ -21,7 +25,8 @@
     │   │   └── ConnectionLostError     the engine went away in the middle of a request
     │   ├── WireError                   a frame that is not of the engine's protocol
     │   ├── FingerprintMismatchError    the collection was built by other encoders
-    │   └── DamagedShardError           the stored shard does not load
+    │   ├── DamagedShardError           the stored shard does not load
+    │   └── MismatchError               a copy is not equal to what it was made from
     ├── CatalogError                the document catalogue
     ├── GenerationError             the language model
     │   ├── GenerationUnavailableError  no replica answers, or all are overloaded
@@ -94,6 +99,22 @@ class EmptyFileError(ReadError):
     """The file was read and holds no text."""
 
 
+class ReadLimitError(ReadError):
+    """The file takes more bytes, memory, processor time or waiting than one file may."""
+
+
+class ParserCrashError(ReadError):
+    """The process that parsed the file died, or answered with something else than documents."""
+
+
+class FetchError(WinnowError):
+    """A URL could not be fetched, or what came cannot be read."""
+
+
+class FetchRefusedError(FetchError):
+    """The URL, its host, or an address it leads to is not allowed."""
+
+
 class EncoderError(WinnowError):
     """A model folder, or what the model returned, is not usable."""
 
@@ -124,6 +145,10 @@ class FingerprintMismatchError(CollectionError):
 
 class DamagedShardError(CollectionError):
     """The stored shard does not load."""
+
+
+class MismatchError(CollectionError):
+    """A pushed collection or a snapshot differs from what it was made from."""
 
 
 class CatalogError(WinnowError):
@@ -164,3 +189,14 @@ class IngestBusyError(CapacityError):
 
 class DeadlineError(CapacityError):
     """The request's time ran out before its work was done."""
+
+
+def kind_of(error: BaseException) -> str:
+    """Return an error's class in words, which a program can compare.
+
+    >>> kind_of(DamagedFileError("x")), kind_of(OSError())
+    ('damaged-file', 'read')
+    """
+    kind = type(error) if isinstance(error, WinnowError) else ReadError
+    words = kind.__name__.removesuffix("Error")
+    return "".join(f"-{char.lower()}" if char.isupper() else char for char in words).lstrip("-")

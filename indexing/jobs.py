@@ -8,6 +8,7 @@ Kinds and payloads::
 
     files      {"files": [{"path": "uploads/<job id>/0000/report.pdf", "name": "report.pdf"}]}
     documents  {"path": "uploads/<job id>/0000/documents.jsonl"}
+    urls       {"urls": ["https://..."]}
     delete     {"doc_id": "..."}
 
 Paths are relative to the home folder and stay below its ``uploads``.
@@ -24,8 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from indexing.catalog.records import JobRecord, JobState
-from indexing.errors import InputError, NotFoundError, ReadError, WinnowError
-from indexing.ingest import FileItem, IngestReport, TextItem, add_files, add_texts, delete_document, writing
+from indexing.errors import InputError, NotFoundError, ReadError, WinnowError, kind_of
+from indexing.ingest import (
+    FileItem,
+    IngestReport,
+    TextItem,
+    add_files,
+    add_texts,
+    add_urls,
+    delete_document,
+    writing,
+)
 from indexing.ingest.report import Silent
 from indexing.session import Index
 
@@ -73,11 +83,16 @@ def _run(index: Index, job: JobRecord, payload: Mapping[str, Any]) -> JobState:
             texts = _texts(index, payload)
             work.begin([text.uri for text in texts])
             report = add_texts(index, texts, tenant=job.tenant, progress=work)
+        elif job.kind == "urls":
+            urls = list(dict.fromkeys(payload["urls"]))
+            work.begin(urls)
+            report = add_urls(index, urls, tenant=job.tenant, progress=work)
         else:
-            raise InputError(f"job kind {job.kind!r} is not known: files, documents or delete")
+            raise InputError(f"job kind {job.kind!r} is not known: files, documents, urls or delete")
     except (WinnowError, OSError, KeyError, TypeError, ValueError) as error:
         logger.exception("job_failed id=%s", job.id)
-        return work.fail(f"{error}" if isinstance(error, WinnowError) else f"{type(error).__name__}: {error}")
+        told = f"{error}" if isinstance(error, WinnowError) else f"{type(error).__name__}: {error}"
+        return work.fail(told, kind_of(error))
     state = work.end(report)
     index.checkpoint("job-ended")
     if state == "succeeded":
@@ -162,10 +177,10 @@ class _Work(Silent):
         state: JobState = "succeeded"
         if failed:
             state = "failed" if len(failed) >= len(self._uris) else "partial"
-        self._write(state, report.failures)
+        self._write(state, report.failures, report.kinds)
         return state
 
-    def fail(self, message: str) -> JobState:
+    def fail(self, message: str, kind: str) -> JobState:
         self._index.catalog.job_table.update(
             self._job.id,
             state="failed",
@@ -174,10 +189,16 @@ class _Work(Silent):
             sentences=0,
             errors=[(self._job.kind, message)],
             message=message,
+            kinds={self._job.kind: kind},
         )
         return "failed"
 
-    def _write(self, state: JobState, failures: Sequence[tuple[str, str]] = ()) -> None:
+    def _write(
+        self,
+        state: JobState,
+        failures: Sequence[tuple[str, str]] = (),
+        kinds: Mapping[str, str] | None = None,
+    ) -> None:
         live, failed, sentences = self._index.catalog.count_sources(self._job.tenant, self._uris)
         errors = list(failures) or failed
         self._index.catalog.job_table.update(
@@ -188,5 +209,6 @@ class _Work(Silent):
             sentences=sentences,
             errors=errors,
             total=len(self._uris),
+            kinds=kinds,
         )
         self._updated = time.monotonic()

@@ -81,15 +81,32 @@ class SparseVector:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenVectors:
+    """What a late-interaction model keeps of one text.
+
+    ``tokens``: ``(n_tokens, dimensions)``, at least one row, rows of unit
+    length, special tokens left out.  ``pooled``: ``(dimensions,)``, the sum over
+    all tokens divided by the model's longest input, so that the pooled vector of
+    several sentences is the sum of theirs; None when the model's score has no
+    use for it.
+    """
+
+    tokens: FloatArray
+    pooled: FloatArray | None
+
+
+@dataclass(frozen=True, slots=True)
 class Embedding:
     """The vectors of one text.
 
     ``dense`` is None when the dense encoder does not know the text's script;
-    ``sparse`` may be empty (a sentence of stop words only).
+    ``sparse`` may be empty (a sentence of stop words only); ``tokens`` is None
+    where none are stored, or the model does not know the script.
     """
 
     dense: FloatArray | None
     sparse: SparseVector
+    tokens: TokenVectors | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from indexing.errors import SettingsError
+from indexing.fetch.settings import FetchSettings
 
 
 class Section(BaseModel):
@@ -39,6 +40,9 @@ class CollectionSettings(Section):
     api_key: SecretStr | None = None
     timeout_s: float = Field(30.0, gt=0)
     quantization: Literal["none", "scalar", "binary"] = "none"
+    tokens_format: Literal["8bit", "16bit"] = Field(
+        "8bit", description="a number of a stored token vector; see encoders.late_interaction"
+    )
     hnsw_m: int = Field(16, ge=4, le=128)
     hnsw_ef_construct: int = Field(100, ge=4, le=2000)
     hnsw_ef: int = Field(128, ge=1, le=4096, description="candidates kept while searching")
@@ -46,6 +50,9 @@ class CollectionSettings(Section):
         20_000, ge=0, description="points not yet in the HNSW graph before it is built; 0: never"
     )
     idle_exit_s: float = Field(10.0, ge=0, description="engine worker exits this long after the last client")
+    watch_s: float = Field(
+        1.0, ge=0, description="how often the service looks for a switch to another generation; 0: never"
+    )
 
 
 class EncoderSettings(Section):
@@ -63,16 +70,37 @@ class EncoderSettings(Section):
     min_coverage: float = Field(
         0.5, ge=0, le=1, description="share of letters in scripts the dense encoder knows"
     )
+    late_interaction: str = Field(
+        "",
+        description="store token vectors of this reranker: a folder, or 'auto': the one that comes with "
+        "Winnow; '': none",
+    )
 
 
 class IndexingSettings(Section):
     """Files to sentences."""
 
     max_file_mb: float = Field(256.0, gt=0)
-    read_timeout_s: float = Field(120.0, gt=0)
-    read_workers: int = Field(2, ge=0, le=16, description="parser processes; 0: read in the main process")
+    read_timeout_s: float = Field(
+        120.0, gt=0, description="longest wait for the parser of one file, and 5 s more for each MB of it"
+    )
+    read_workers: int = Field(
+        2, ge=0, le=16, description="parser processes; 0: read in the main process, without protection"
+    )
+    parser_memory_mb: int = Field(
+        4096, ge=256, description="address space of a parser process; a file that takes more fails"
+    )
+    parser_cpu_s: float = Field(
+        60.0, ge=1, description="processor time that one file may take, and 5 s more for each MB of it"
+    )
+    parser_files: int = Field(500, ge=1, description="files until a parser process is replaced")
+    outside_links: bool = Field(False, description="follow links that lead out of the folders given")
     max_sentence_chars: int = Field(2000, ge=100)
     batch_sentences: int = Field(1024, ge=1)
+    workers: int = Field(1, ge=1, le=1024, description="encoder processes; 1: the writer encodes itself")
+    ray: str | None = Field(
+        None, description="address of a Ray cluster on which the workers run; 'local': Ray on this machine"
+    )
     lock_timeout_s: float = Field(600.0, ge=0, description="wait for another process that writes the index")
     unit: Literal["sentence", "document"] = "sentence"
 
@@ -87,6 +115,12 @@ class RetrievalSettings(Section):
     top_k: int = Field(50, ge=1, le=1000, description="candidates fetched from each side")
     top_n: int = Field(10, ge=1, le=1000, description="results returned")
     window_size: int = Field(2, ge=0, le=50, description="sentences on each side of a hit")
+    per_source_cap: int = Field(
+        0, ge=0, le=1000, description="passages of one source before those of the others; 0: any number"
+    )
+    source_field: str | None = Field(
+        None, description="metadata field that says who a document is from; None: its site or its file"
+    )
     max_query_chars: int = Field(8000, ge=1)
 
 
@@ -145,6 +179,11 @@ class GenerationSettings(Section):
     timeout_s: float = Field(60.0, gt=0, description="a whole answer")
     max_tokens: int = Field(512, ge=1)
     temperature: float = Field(0.0, ge=0, le=2)
+    passages: Literal["sections", "windows"] = Field(
+        "sections",
+        description="what a prompt shows of a document: fixed sections, which a prefix cache serves, or "
+        "the windows that were found",
+    )
     context_tokens: int = Field(3000, ge=64, description="tokens of passages in a prompt")
     concurrency: int = Field(16, ge=1, description="answers written at once; beyond: 429")
     fallback: Literal["extractive", "none"] = Field(
@@ -201,17 +240,27 @@ class ServingSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     queue_size: int = Field(256, ge=1, description="requests waiting for the model worker")
+    max_wait_s: float = Field(2.0, gt=0, description="expected wait for a search's turn at which it is 429")
     batch_size: int = Field(32, ge=1, description="texts encoded together across requests")
     deadline_s: float = Field(10.0, gt=0)
     max_upload_mb: float = Field(256.0, gt=0)
     max_json_mb: float = Field(16.0, gt=0, description="documents sent as JSON; a file may be larger")
     max_query_kb: float = Field(256.0, gt=0, description="body of a search or a query")
-    upload_idle_s: float = Field(30.0, gt=0, description="longest pause of an upload")
+    upload_idle_s: float = Field(10.0, gt=0, description="longest pause of an upload")
+    read_timeout_s: float = Field(
+        6.0, gt=0, description="for a request's head; for its body too, beside what min_bytes_per_s adds"
+    )
+    write_timeout_s: float = Field(8.0, gt=0, description="a client that takes no answer for so long is cut")
+    min_bytes_per_s: float = Field(1000.0, gt=0, description="what a client must send, or read, after these")
     max_connections: int = Field(1000, ge=1, description="beyond these, 503 without any work")
     allowed_hosts: tuple[str, ...] = Field(
         (), description="Host names answered besides the bound one; '*' answers every name"
     )
     shutdown_grace_s: float = Field(10.0, ge=0)
+    log_format: Literal["text", "json"] = Field("text", description="of the log lines on stderr")
+    tracing: bool = Field(
+        False, description="send OpenTelemetry spans where the OTEL_* variables say; needs the extra otel"
+    )
     query_log: Path | None = Field(None, description="file that questions are appended to; None: not kept")
     query_log_mb: float = Field(64.0, gt=0, description="size at which it is rotated; four old ones stay")
     require_keys: bool = Field(False, description="every call names its key; False: one tenant, no keys")
@@ -220,6 +269,21 @@ class ServingSettings(Section):
     jwt: JwtSettings | None = Field(None, description="accept these tokens beside API keys")
     audit_log: Path | None = Field(None, description="file of writes, refusals and use of keys; None: none")
     audit_log_mb: float = Field(64.0, gt=0, description="size at which it is rotated; four old ones stay")
+    qdrant_dashboard: Path | None = Field(
+        None, description="folder of Qdrant's own dashboard, served at /qdrant/dashboard; None: not served"
+    )
+
+
+class McpSettings(Section):
+    """The MCP server: a client of the running service."""
+
+    url: str = Field("http://127.0.0.1:8000", description="the service")
+    api_key: SecretStr | None = Field(
+        None, description="the key it calls with over stdio; over HTTP every caller sends its own"
+    )
+    tenant: str | None = Field(None, description="one of the key's tenants; None: its first")
+    allow_writes: bool = Field(False, description="offer tools that add and delete documents")
+    timeout_s: float = Field(90.0, gt=0, description="longest wait for the service")
 
 
 class CatalogSettings(Section):
@@ -242,11 +306,13 @@ class Settings(BaseSettings):
     collection: CollectionSettings = CollectionSettings()
     encoders: EncoderSettings = EncoderSettings()
     indexing: IndexingSettings = IndexingSettings()
+    fetch: FetchSettings = FetchSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     rerank: RerankSettings = RerankSettings()
     generation: GenerationSettings = GenerationSettings()
     expansion: ExpansionSettings = ExpansionSettings()
     serving: ServingSettings = ServingSettings()
+    mcp: McpSettings = McpSettings()
     catalog: CatalogSettings = CatalogSettings()
 
     @classmethod

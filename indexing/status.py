@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from indexing.catalog.lifecycle import AVERAGE_KEY
+from indexing.collection.protocol import CollectionInfo
 from indexing.errors import CollectionError
 from indexing.session import Index
 
@@ -24,6 +25,8 @@ def status_of(index: Index, tenant: str | None = None) -> dict[str, Any]:
     totals = index.catalog.totals(tenant)
     body: dict[str, Any] = {
         "home": str(index.settings.home),
+        "generation": index.pair.number,
+        "other_generation": _other(index),
         "documents": totals.documents,
         "sentences": totals.sentences,
         "chars": totals.chars,
@@ -45,6 +48,15 @@ def status_of(index: Index, tenant: str | None = None) -> dict[str, Any]:
     return body
 
 
+def _other(index: Index) -> str | None:
+    """The generation that is not served, and what it lacks."""
+    other = index.pair.other
+    if other is None:
+        return None
+    owed = index.catalog.generations.debt().sentences if other.state == "beside" else 0
+    return f"{other.number}, {other.state}" + (f", {owed} sentences behind" if owed else "")
+
+
 def _collection(index: Index, tenant: str | None) -> dict[str, Any]:
     info = index.bridge(index.collection.info)
     everything = index.catalog.totals()
@@ -62,8 +74,22 @@ def _collection(index: Index, tenant: str | None) -> dict[str, Any]:
             "dimensions": info.spec.dimensions,
             "dense_fingerprint": info.spec.dense_fingerprint,
             "sparse_fingerprint": info.spec.sparse_fingerprint,
+            **_tokens(info),
         },
         "payload_bytes_per_raw_byte": payload_ratio(index, tenant),
+    }
+
+
+def _tokens(info: CollectionInfo) -> dict[str, Any]:
+    """What stored token vectors are and cost; nothing where none are stored."""
+    if not info.spec.token_dimensions:
+        return {}
+    cost = None if info.token_bytes is None or not info.points else round(info.token_bytes / info.points)
+    return {
+        "token_fingerprint": info.spec.token_fingerprint,
+        "token_dimensions": info.spec.token_dimensions,
+        "token_bytes": info.token_bytes,
+        "token_bytes_per_sentence": cost,
     }
 
 

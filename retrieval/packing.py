@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexing.encoders.dense import pack
+from indexing.encoders.dense import pack, padded
 from indexing.encoders.runtime import IntArray, Runtime
 from indexing.records import FloatArray
 from retrieval.pairs import Pairs, PairTokenizer
@@ -43,20 +43,6 @@ def batches(encodings: Sequence[Encoding], budget: int) -> Iterator[tuple[list[i
     """
     for rows in pack([len(one.ids) for one in encodings], budget):
         yield (rows, *padded([encodings[row].ids for row in rows]))
-
-
-def padded(ids: Sequence[Sequence[int]], step: int = 1) -> tuple[IntArray, IntArray]:
-    """Return ``(input_ids, attention_mask)``, zeros behind each row.
-
-    Both are ``(len(ids), longest)``, the longest rounded up to a multiple of ``step``.
-    """
-    width = _rounded(max(len(row) for row in ids), step)
-    input_ids = np.zeros((len(ids), width), dtype=np.int64)
-    mask = np.zeros((len(ids), width), dtype=np.int64)
-    for row, tokens in enumerate(ids):
-        input_ids[row, : len(tokens)] = tokens
-        mask[row, : len(tokens)] = 1
-    return input_ids, mask
 
 
 def balanced(lengths: Sequence[int], *, budget: int, streams: int, step: int = STEP) -> list[list[int]]:

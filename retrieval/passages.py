@@ -66,6 +66,7 @@ class Standing:
             version=passage.version,
             ordinal=payload["ordinal"],
             metadata=payload.get("metadata", {}),
+            indexed_at=passage.indexed_at,
         )
 
     def _matched(self) -> list[dict[str, Any]]:

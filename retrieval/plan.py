@@ -33,6 +33,8 @@ class Plan:
     filter: Filter | None
     rerank: bool | None
     branches: tuple[Branch, ...] = ()
+    per_source_cap: int = 0
+    source_field: str | None = None
 
 
 def make_plan(request: SearchRequest, settings: RetrievalSettings) -> Plan:
@@ -64,6 +66,10 @@ def make_plan(request: SearchRequest, settings: RetrievalSettings) -> Plan:
         filter=parse_filter(request.filter),
         rerank=request.rerank,
         branches=_branches(request.branches, settings.max_query_chars),
+        per_source_cap=_within(
+            "per_source_cap", request.per_source_cap, settings.per_source_cap, 0, MAX_TOP_K
+        ),
+        source_field=settings.source_field,
     )
 
 

@@ -44,6 +44,7 @@ class SearchRequest:
         rerank: False skips a configured reranker; True asks for it and the
             receipt says so when none is configured.
         window_size: sentences on each side of a hit.
+        per_source_cap: passages of one source before those of the others; 0: any number.
         branches: what else to search for; with any, the default fusion is
             reciprocal rank, which needs no common scale.
     """
@@ -58,6 +59,7 @@ class SearchRequest:
     window_size: int | None = None
     fusion: str | None = None
     branches: tuple[Branch, ...] = ()
+    per_source_cap: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class SearchResult:
     version: str = ""
     ordinal: int = 0
     metadata: Metadata = field(default_factory=dict)
+    indexed_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,20 +10,22 @@ import importlib.util
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from indexing.encoders.manifest import refuse_pickled_shards
+from indexing.encoders.reranker_manifest import RERANKER_MANIFEST
 from indexing.errors import EncoderError, MissingDependencyError, SettingsError
 from indexing.records import FloatArray
 from indexing.settings import RerankSettings
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "reranker.json"
+MANIFEST = RERANKER_MANIFEST
 STUDENT_MANIFEST = "model.json"
 
 # The share of the token budget a query may take: FlagEmbedding's own rule,
@@ -38,7 +40,8 @@ class RerankScores:
     ``truncated`` says for each text whether the model did not see all of the
     pair: the text's end was cut off, or the query's.  ``known`` says which
     texts the model can read; the logits of the others are 0 and mean nothing
-    (:mod:`retrieval.step_aside`).  None: every text was scored.
+    (:mod:`retrieval.step_aside`).  None: every text was scored.  ``stored``: what
+    the receipt says of a score from stored token vectors; None: the model ran.
     """
 
     logits: FloatArray
@@ -47,6 +50,7 @@ class RerankScores:
     query_known: bool = True
     model: str = ""
     kind: str = ""
+    stored: Mapping[str, object] | None = None
 
 
 class Reranker(Protocol):
@@ -295,6 +299,7 @@ def refuse_unsafe(folder: Path) -> None:
         raise EncoderError(f"{config} asks to run code from the folder (auto_map); that is refused")
     if not any(folder.glob("*.safetensors")):
         raise EncoderError(f"{folder} holds no *.safetensors weights; pickled weights are refused")
+    refuse_pickled_shards(folder)
 
 
 def refuse_headless(folder: Path) -> None:

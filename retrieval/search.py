@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
@@ -23,6 +24,8 @@ from retrieval.passages import Assembly, Standing
 from retrieval.plan import MAX_TOP_K, Plan, make_plan
 from retrieval.records import Branch, SearchRequest, SearchResponse
 from retrieval.second_stage import Rerank, rerank_passages
+from retrieval.source_cap import POOL, cap_sources, capped
+from retrieval.stored_tokens import StoredTokens
 from retrieval.trace import Trace
 
 if TYPE_CHECKING:
@@ -75,10 +78,14 @@ class Searcher:
             counts a query with a dense vector as fully known.
         min_coverage: texts below it were indexed without a dense vector.
         rerank: runs the reranker off the event loop; None: there is none.
+        stored_tokens: compares token vectors in the collection instead, where it can.
         has_reranker: asked at each search, for a reranker that may come and go.
         embed_document: runs the encoders on the document side, for branches
             that ask for it.
+        generation: the collection's number, for the receipt.
         close: releases what the caller opened for this searcher.
+        admit: a place to work, held from the embedding to the windows; where
+            there is none it raises.
     """
 
     def __init__(
@@ -92,9 +99,12 @@ class Searcher:
         coverage: Callable[[str], float] | None = None,
         min_coverage: float = 0.5,
         rerank: Rerank | None = None,
+        stored_tokens: StoredTokens | None = None,
         has_reranker: Callable[[], bool] | None = None,
         embed_document: EmbedQuery | None = None,
+        generation: int = 1,
         close: Callable[[], Awaitable[None]] | None = None,
+        admit: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self.collection = collection
         self.catalog = catalog
@@ -106,9 +116,13 @@ class Searcher:
         # Saves a look at every character of texts that are plain ASCII.
         self._reads_ascii = coverage is None or coverage("a") >= min_coverage
         self._rerank = rerank
+        self._stored_tokens = stored_tokens
         self._has_reranker = has_reranker or (lambda: True)
         self._embed_document = embed_document
+        self.generation = generation
+        self.running = 0
         self._close = close
+        self._admit = admit
         self._limiter: anyio.CapacityLimiter | None = None
 
     @classmethod
@@ -134,15 +148,18 @@ class Searcher:
             DeadlineError: not done within ``timeout_s``.
         """
         plan = make_plan(request, self._retrieval)
-        if timeout_s is None:
-            return await self._search(plan, None)
+        self.running += 1  # whoever replaces this searcher closes its collection when this is 0
         try:
+            if timeout_s is None:
+                return await self._search(plan, None)
             async with asyncio.timeout(timeout_s) as scope:
                 return await self._search(plan, asyncio.get_running_loop().time() + timeout_s)
         except TimeoutError as error:
-            if scope.expired():
+            if timeout_s is not None and scope.expired():
                 raise DeadlineError(f"the search was not done within {timeout_s:g} s") from error
             raise
+        finally:
+            self.running -= 1
 
     async def close(self) -> None:
         """Release what this searcher opened; what was injected stays open."""
@@ -159,6 +176,22 @@ class Searcher:
 
     async def _search(self, plan: Plan, deadline: float | None) -> SearchResponse:
         trace = Trace()
+        rerank = self._rerank if self._has_reranker() else None
+        reranking = rerank is not None and plan.rerank is not False
+        wanted = max(plan.top_n, self._reranking.candidates) if reranking else plan.top_n
+        pool = plan.per_source_cap * (POOL if reranking else 1)
+        async with self._admit():
+            arms = await self._embedded(plan, trace)
+            passages = await self._passages(plan, arms, wanted, pool, trace)
+        passages = await rerank_passages(
+            rerank, self._reranking, plan, passages, deadline, trace, self._stored_tokens
+        )
+        passages = cap_sources(plan, passages, trace)
+        results = tuple(passage.result() for passage in passages[: plan.top_n])
+        log.debug("search %r: %d results", plan.query, len(results))
+        return SearchResponse(results, trace.receipt())
+
+    async def _embedded(self, plan: Plan, trace: Trace) -> list[_Arm]:
         began = perf_counter()
         arms = await self._arms(plan)
         embedding, known = arms[0].embedding, arms[0].known
@@ -166,14 +199,7 @@ class Searcher:
         if plan.branches:
             details["branches"] = [branch.name for branch in plan.branches]
         trace.add("embed", began, {"coverage": round(known, 3), **details})
-        rerank = self._rerank if self._has_reranker() else None
-        reranking = rerank is not None and plan.rerank is not False
-        wanted = max(plan.top_n, self._reranking.candidates) if reranking else plan.top_n
-        passages = await self._passages(plan, arms, wanted, trace)
-        passages = await rerank_passages(rerank, self._reranking, plan, passages, deadline, trace)
-        results = tuple(passage.result() for passage in passages[: plan.top_n])
-        log.debug("search %r: %d results", plan.query, len(results))
-        return SearchResponse(results, trace.receipt())
+        return arms
 
     async def _arms(self, plan: Plan) -> list[_Arm]:
         """Embed the query and its branches."""
@@ -203,16 +229,21 @@ class Searcher:
             return 0.0
         return 1.0 if self._coverage is None else self._coverage(query)
 
-    async def _passages(self, plan: Plan, arms: list[_Arm], wanted: int, trace: Trace) -> list[Standing]:
-        """Fetch until ``wanted`` passages stand, or nothing more can be had."""
+    async def _passages(
+        self, plan: Plan, arms: list[_Arm], wanted: int, pool: int, trace: Trace
+    ) -> list[Standing]:
+        """Fetch until ``wanted`` passages stand, or nothing more can be had.
+
+        With a cap of ``pool`` passages a source, those over it stand behind and do not count.
+        """
         top_k = plan.top_k
         for fetch in range(1, _MAX_FETCHES + 1):
             found = await self._retrieve(plan, arms, top_k, fetch, trace)
             fused = self._fuse(plan, found, arms, trace)
-            assembly = await self._assemble(plan, fused, wanted, trace)
-            passages = assembly.standing()
+            assembly = await self._assemble(plan, fused, len(fused) if pool else wanted, trace)
+            passages, over = capped(assembly.standing(), pool, plan.source_field)
             more = max(max(len(hits.dense), len(hits.sparse)) for hits in found) >= top_k
-            if len(passages) >= plan.top_n or not more or top_k >= MAX_TOP_K:
+            if len(passages) - over >= plan.top_n or not more or top_k >= MAX_TOP_K:
                 break
             top_k = min(MAX_TOP_K, top_k * _GROWTH)
         return passages
@@ -234,6 +265,7 @@ class Searcher:
             "retrieve",
             began,
             {
+                "generation": self.generation,
                 "mode": arms[0].mode,
                 "top_k": top_k,
                 "dense_hits": len(hits.dense),

@@ -14,6 +14,7 @@ from retrieval.passages import Standing
 from retrieval.plan import Plan
 from retrieval.rerank import RerankScores, order
 from retrieval.step_aside import permuted
+from retrieval.stored_tokens import StoredTokens
 from retrieval.trace import Trace
 
 # The name that this stage's lines have always had.
@@ -33,9 +34,12 @@ async def rerank_passages(
     passages: list[Standing],
     deadline: float | None,
     trace: Trace,
+    stored: StoredTokens | None = None,
 ) -> list[Standing]:
     """Return the passages by logit; in fused order, marked degraded, when scoring failed.
 
+    With ``stored``, token vectors in the collection are compared instead of
+    running the model over the passages, while they are the current model's.
     Passages past ``rerank.candidates`` keep their fused order behind, and
     passages that the model cannot read keep their places (no rank, no logit).
     """
@@ -49,14 +53,19 @@ async def rerank_passages(
         limit = min(limit, (deadline - asyncio.get_running_loop().time()) * _RERANK_SHARE)
     try:
         async with asyncio.timeout(limit):
-            scores = await rerank(plan.query, [passage.text for passage in head])
+            scores = None if stored is None else await stored.score(plan.tenant, plan.query, head)
+            if scores is None:
+                scores = await rerank(plan.query, [passage.text for passage in head])
     except (WinnowError, TimeoutError) as error:
         reason = str(error) or f"not done within {limit:.3g} s"
         log.warning("rerank failed, answering in fused order: %s", reason)
         trace.degraded.append(f"rerank: {reason}")
         trace.add("rerank", began, {"rerank": "failed", "candidates": len(head), "reason": reason})
         return passages
-    trace.add("rerank", began, _details(scores, len(head), len(tail)))
+    details = _details(scores, len(head), len(tail))
+    if stored is not None and scores.stored is None:
+        details["stored_tokens"] = "of another model: not used"
+    trace.add("rerank", began, details)
     return _ranked(head, scores) + tail
 
 
@@ -75,7 +84,7 @@ def _ranked(head: Sequence[Standing], scores: RerankScores) -> list[Standing]:
 
 
 def _details(scores: RerankScores, candidates: int, unscored: int) -> dict[str, object]:
-    details: dict[str, object] = {"rerank": "on"}
+    details: dict[str, object] = {"rerank": "on" if scores.stored is None else "stored tokens"}
     if scores.model:
         details |= {"model": scores.model, "kind": scores.kind}
     unknown = 0 if scores.known is None else scores.known.count(False)
@@ -85,6 +94,8 @@ def _details(scores: RerankScores, candidates: int, unscored: int) -> dict[str, 
         details["stepped_aside"] = f"{unknown} passages"
         if unknown == candidates:
             details["rerank"] = "stepped aside"
+    if scores.stored is not None:
+        details |= scores.stored
     return details | {"candidates": candidates, "unscored": unscored, "truncated": sum(scores.truncated)}
 
 

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from indexing.errors import EncoderError
 from indexing.languages import coverage
-from retrieval.rerank import Reranker, RerankScores
+from retrieval.rerank import Reranker, RerankScores, checked_scores
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ def score_known(reranker: Reranker, query: str, texts: Sequence[str], min_covera
     scripts, as for the dense encoder.
 
     Raises:
-        EncoderError: the model failed.
+        EncoderError: the model failed, or its scores are too few, too many or not finite.
     """
     known = tuple(coverage(text, reranker.scripts) >= min_coverage for text in texts)
     readable = coverage(query, reranker.scripts) >= min_coverage
@@ -36,6 +37,12 @@ def score_known(reranker: Reranker, query: str, texts: Sequence[str], min_covera
     truncated = [False] * len(texts)
     if rows:
         scored = reranker.score(query, [texts[row] for row in rows])
+        # Asked again here: a backend may be anybody's, and such scores would order results by chance.
+        checked_scores(reranker.name, scored.logits, scored.truncated)
+        if len(scored.logits) != len(rows):
+            raise EncoderError(
+                f"reranker {reranker.name} gave {len(scored.logits)} logits for {len(rows)} texts"
+            )
         logits[rows] = scored.logits
         for row, cut in zip(rows, scored.truncated, strict=True):
             truncated[row] = cut

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from time import perf_counter
 
 from retrieval.records import Receipt, Stage
+from retrieval.spans import record_stage
 
 
 class Trace:
@@ -22,6 +23,7 @@ class Trace:
         if before is not None:
             ms += before.ms
         self._stages[name] = Stage(name, ms, details)
+        record_stage(name, began, details)
 
     def receipt(self) -> Receipt:
         """Return what was recorded so far."""

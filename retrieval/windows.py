@@ -44,6 +44,7 @@ class Passage:
     title: str
     source: str
     sources: tuple[str, ...]
+    indexed_at: str = ""
 
     @property
     def lead(self) -> Fused:
@@ -157,6 +158,7 @@ def _union(group: _Group, new: _Group, max_sentences: int | None) -> _Group | No
             end=right.end,
             text=left.text + right.text[left.end - right.start :],
             spans=left.spans + right.spans[left.last + 1 - right.first :],
+            pages=left.pages + right.pages[left.last + 1 - right.first :],
         )
     return replace(_with_hits(group, new), first=first, last=last, known=known)
 
@@ -180,4 +182,5 @@ def _passage(group: _Group, hits: Sequence[Fused]) -> Passage:
         title=known.title,
         source=known.source,
         sources=known.sources,
+        indexed_at=known.indexed_at,
     )

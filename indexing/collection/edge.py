@@ -17,6 +17,7 @@ import numpy as np
 import qdrant_edge as qe
 
 from indexing.collection.edge_filters import document_filter, tenant_filter, translate
+from indexing.collection.edge_tokens import stored_tokens, token_matches, token_params, token_vectors
 from indexing.collection.filters import Filter
 from indexing.collection.layout import EngineParameters
 from indexing.collection.protocol import (
@@ -26,10 +27,11 @@ from indexing.collection.protocol import (
     SPARSE,
     CollectionSpec,
     StoredPoint,
+    TokenMatches,
 )
 from indexing.collection.shard_state import ShardState
 from indexing.errors import CollectionError, DamagedShardError
-from indexing.records import Embedding, Hit, Mode, Point, SideHits, SparseVector
+from indexing.records import Embedding, FloatArray, Hit, Mode, Point, SideHits, SparseVector
 
 _NamedVector = list[float] | qe.SparseVector | list[list[float]]
 _NO_TERMS = SparseVector((), ())
@@ -66,12 +68,15 @@ def engine_config(spec: CollectionSpec, parameters: EngineParameters) -> qe.Edge
     elif parameters.quantization == "binary":
         quantization = qe.BinaryQuantizationConfig()
     return qe.EdgeConfig(
-        vectors={DENSE: qe.EdgeVectorParams(spec.dimensions, qe.Distance.Cosine)},
+        vectors={
+            # Quantization is the dense vectors' own: a default for all would copy token vectors too.
+            DENSE: qe.EdgeVectorParams(spec.dimensions, qe.Distance.Cosine, quantization_config=quantization),
+            **token_params(spec, parameters),
+        },
         sparse_vectors={
             SPARSE: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf if spec.sparse_idf else None)
         },
         hnsw_config=qe.HnswIndexConfig(parameters.hnsw_m, parameters.hnsw_ef_construct, _FULL_SCAN_KB),
-        quantization_config=quantization,
         optimizers=qe.EdgeOptimizersConfig(indexing_threshold=_INDEXING_KB, default_segment_number=_SEGMENTS),
         wal_enabled=True,
     )
@@ -217,6 +222,11 @@ class Shard:
             return None
         return qe.SearchParams(idf=qe.IdfParams(tenant_filter(tenant)))
 
+    def token_matches(self, tokens: FloatArray, ids: Sequence[str], tenant: str) -> TokenMatches:
+        """The points' best cosine with each query token; NaN for points that are not the tenant's."""
+        with engine_call("compare tokens"):
+            return token_matches(self._shard, tokens, ids, tenant, self.spec.pooled_dimensions)
+
     def retrieve(self, ids: Sequence[str], tenant: str, with_vectors: bool) -> list[StoredPoint]:
         points = self._read(ids, with_vectors)
         found = {point.id: point for point in points if point.payload.get("tenant") == tenant}
@@ -276,7 +286,11 @@ class Shard:
 
     @property
     def counts_deleted(self) -> bool:
-        """Whether the engine's indexes still hold deleted points."""
+        """Whether the engine's indexes still hold deleted points.
+
+        Token vectors count as indexed though they have no graph, so where they
+        are stored the answer is always yes: slower by a millisecond, never wrong.
+        """
         live = 0
         with engine_call("count vectors"):
             for name in (DENSE, SPARSE):
@@ -346,6 +360,8 @@ def _vectors(embedding: Embedding) -> dict[str, _NamedVector]:
         vectors[DENSE] = embedding.dense.tolist()
     if embedding.sparse.indices:
         vectors[SPARSE] = _sparse(embedding.sparse)
+    if embedding.tokens is not None:
+        vectors.update(token_vectors(embedding.tokens))
     return vectors
 
 
@@ -364,10 +380,12 @@ def _stored(row: qe.Record) -> StoredPoint:
         terms = _NO_TERMS
         if isinstance(sparse, qe.SparseVector):
             terms = SparseVector(tuple(sparse.indices), tuple(sparse.values))
-        embedding = Embedding(None if dense is None else np.asarray(dense, dtype=np.float32), terms)
+        embedding = Embedding(
+            None if dense is None else np.asarray(dense, dtype=np.float32), terms, stored_tokens(row.vector)
+        )
     return StoredPoint(str(row.id), row.payload or {}, embedding)
 
 
 def _without_sparse(point: StoredPoint) -> Point:
-    dense = None if point.embedding is None else point.embedding.dense
-    return Point(point.id, Embedding(dense, _NO_TERMS), point.payload)
+    old = point.embedding or Embedding(None, _NO_TERMS)
+    return Point(point.id, Embedding(old.dense, _NO_TERMS, old.tokens), point.payload)

@@ -8,6 +8,7 @@ import numpy as np
 import qdrant_edge as qe
 
 from indexing.collection.filters import Condition, Filter, alternatives, json_path
+from indexing.collection.native_filters import native_filter
 from indexing.records import Scalar
 
 _Conditions = list[
@@ -39,6 +40,8 @@ def translate(tenant: str | None, wanted: Filter | None) -> qe.Filter | None:
         must.append(_equals("tenant", tenant))
     for condition in wanted.conditions if wanted else ():
         (must_not if condition.none_of else must).append(_condition(condition))
+    if wanted is not None and wanted.native is not None:
+        must.append(native_filter(wanted.native))
     if not must and not must_not:
         return None
     return qe.Filter(must=must or None, must_not=must_not or None)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from indexing.collection import wire
 from indexing.collection.connection import Connection
@@ -19,21 +22,32 @@ from indexing.collection.layout import (
     read_description,
     write_description,
 )
-from indexing.collection.protocol import CollectionInfo, CollectionSpec, StoredPoint, check_spec
+from indexing.collection.protocol import (
+    CollectionInfo,
+    CollectionSpec,
+    StoredPoint,
+    TokenMatches,
+    check_spec,
+)
 from indexing.collection.validation import (
     check_embedding,
     check_facet,
     check_ids,
     check_points,
+    check_rows,
     check_sparse,
+    check_stores_tokens,
     check_top_k,
 )
 from indexing.errors import CollectionUnavailableError, ConnectionLostError
-from indexing.records import Embedding, Mode, Point, SideHits, SparseVector
+from indexing.records import Embedding, FloatArray, Mode, Point, SideHits, SparseVector
 from indexing.settings import CollectionSettings, Settings
 
 _POINTS_PER_REQUEST = 512
+# A sentence of 256 tokens with 384 numbers each is 200 kB; a frame has 128 MB at most.
+_POINTS_WITH_TOKENS_PER_REQUEST = 128
 _IDS_PER_REQUEST = 10_000
+_IDS_PER_MATCH = 500  # compared with ten query tokens in about 6 ms: other searches wait no longer
 _ATTEMPTS = 3
 _SLOW_S = 600.0  # a write may wait while a shard is copied
 
@@ -93,12 +107,18 @@ class EmbeddedCollection:
                 if attempt > _ATTEMPTS:
                     raise
 
+    @property
+    def _points_per_request(self) -> int:
+        """Of those that travel with their vectors."""
+        return _POINTS_WITH_TOKENS_PER_REQUEST if self.spec.token_dimensions else _POINTS_PER_REQUEST
+
     # ── writes ────────────────────────────────────────────────────────────
 
     async def upsert(self, points: Sequence[Point]) -> None:
-        check_points(points, self.spec.dimensions)
-        for start in range(0, len(points), _POINTS_PER_REQUEST):
-            rows = [wire.point_to_wire(point) for point in points[start : start + _POINTS_PER_REQUEST]]
+        check_points(points, self.spec)
+        most = self._points_per_request
+        for start in range(0, len(points), most):
+            rows = [wire.point_to_wire(point) for point in points[start : start + most]]
             await self._call("upsert", [rows], _SLOW_S)
 
     async def update_sparse(self, vectors: Mapping[str, SparseVector]) -> None:
@@ -145,13 +165,31 @@ class EmbeddedCollection:
         )
         return wire.sides_from_wire(body)
 
+    async def token_matches(self, tokens: FloatArray, ids: Sequence[str], *, tenant: str) -> TokenMatches:
+        check_stores_tokens(self.spec)
+        check_rows(tokens, self.spec.token_dimensions, "query")
+        check_ids(ids)
+        rows = wire.rows_to_wire(tokens)
+        parts = [
+            wire.matches_from_wire(
+                await self._call("token_matches", [rows, list(ids[start : start + _IDS_PER_MATCH]), tenant])
+            )
+            for start in range(0, max(len(ids), 1), _IDS_PER_MATCH)
+        ]
+        return TokenMatches(
+            np.concatenate([part.best for part in parts]),
+            np.concatenate([part.pooled for part in parts]),
+            sum(part.engine_ms for part in parts),
+        )
+
     async def retrieve(
         self, ids: Sequence[str], *, tenant: str, with_vectors: bool = False
     ) -> list[StoredPoint]:
         check_ids(ids)
         found: list[StoredPoint] = []
-        for start in range(0, len(ids), _IDS_PER_REQUEST):
-            part = list(ids[start : start + _IDS_PER_REQUEST])
+        most = self._points_per_request if with_vectors and self.spec.token_dimensions else _IDS_PER_REQUEST
+        for start in range(0, len(ids), most):
+            part = list(ids[start : start + most])
             rows = await self._call("retrieve", [part, tenant, with_vectors])
             found.extend(wire.stored_from_wire(row) for row in rows)
         return found
@@ -163,8 +201,11 @@ class EmbeddedCollection:
         filter: Filter | None = None,
         batch: int = 1000,
         with_vectors: bool = False,
+        start: str | None = None,
     ) -> AsyncIterator[list[StoredPoint]]:
-        after: str | None = None
+        after = start
+        if with_vectors and self.spec.token_dimensions:
+            batch = min(batch, self._points_per_request)
         while True:
             arguments = [tenant, wire.filter_to_wire(filter), after, batch, with_vectors]
             rows, after = await self._call("scroll", arguments)
@@ -190,6 +231,10 @@ class EmbeddedCollection:
     async def optimize(self, *, wait: bool = False) -> bool:
         # Waiting has no limit: a build takes minutes at 100,000 points.
         return bool(await self._call("optimize", [wait], math.inf if wait else None))
+
+    async def copy_shard(self, target: Path) -> None:
+        """Copy the shard to a folder, absolute and not there yet; writes wait, searches go on."""
+        await self._call("copy", [str(target)], math.inf)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

@@ -88,7 +88,7 @@ class EngineServer:
         try:
             while (body := await wire.read_frame(reader)) is not None:
                 request_id, name, arguments = body
-                if name in WRITES or name == "optimize":
+                if name in WRITES or name in ("optimize", "copy"):
                     await slots.acquire()
                     task = asyncio.create_task(self._later(writer, slots, request_id, name, arguments))
                     running.add(task)
@@ -134,6 +134,9 @@ class EngineServer:
             slots.release()
 
     async def _write(self, name: str, arguments: Any) -> bool | None:
+        if name == "copy":
+            await self._host.copy(Path(arguments[0]))
+            return None
         if name != "optimize":
             await self._host.write(name, arguments)
             return None

@@ -47,9 +47,14 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Conditions that must all hold."""
+    """Conditions that must all hold.
+
+    ``native`` is one more of them: a filter in Qdrant's own JSON, which can say
+    what conditions cannot (see ``indexing.collection.native_filters``).
+    """
 
     conditions: tuple[Condition, ...]
+    native: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,13 @@ def copy_tree(source: Path, target: Path) -> None:
             copy_file(Path(entry.path), target / entry.name)
 
 
+def copy_shard(source: Path, target: Path) -> None:
+    """Copy a shard folder and the small file beside it."""
+    copy_tree(source, target)
+    if state_path(source).exists():
+        copy_file(state_path(source), state_path(target))
+
+
 def copy_file(source: Path, target: Path) -> None:
     """Copy one file's data ranges and give the copy the same length."""
     with open(source, "rb") as reader, open(target, "wb") as writer:

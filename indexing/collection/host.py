@@ -16,10 +16,11 @@ from typing import Any
 
 from indexing.collection import wire
 from indexing.collection.edge import EnginePanicError, Shard
-from indexing.collection.generations import Generations
+from indexing.collection.generations import Generations, copy_shard
 from indexing.collection.journal import Journal
 from indexing.collection.layout import Layout, read_description
 from indexing.collection.operations import READS, WRITES, Arguments, check_write, steps
+from indexing.collection.protocol import POOLED, TOKENS
 from indexing.collection.rebuild import build_beside, replay
 from indexing.errors import CollectionError, DamagedShardError, InputError, WinnowError
 
@@ -48,6 +49,7 @@ class EngineHost:
         self._damage: WinnowError | None = None
         self._journal: Journal | None = None
         self._build: asyncio.Task[bool] | None = None
+        self._whole = asyncio.Lock()  # a rebuild or a copy, one at a time
         self._writable = asyncio.Event()
         self._writable.set()
         self._dirty = False
@@ -118,7 +120,7 @@ class EngineHost:
     async def write(self, name: str, arguments: Arguments) -> None:
         """Apply a write; when this returns it survives SIGKILL."""
         try:
-            check_write(name, arguments, self.shard.spec.dimensions)
+            check_write(name, arguments, self.shard.spec)
         except (ValueError, TypeError) as error:
             raise InputError(f"malformed arguments of {name!r}: {error}") from error
         for step in steps(name, arguments):
@@ -157,15 +159,19 @@ class EngineHost:
             self._damage = error
 
     def _info(self, shard: Shard) -> dict[str, Any]:
-        size = 0
+        size = token_bytes = 0
+        token_folders = tuple(f"vector_storage-{name}" for name in (TOKENS, POOLED))
         for folder, _, names in os.walk(shard.path):
-            for name in names:
-                size += os.stat(os.path.join(folder, name)).st_blocks * 512
+            here = sum(os.stat(os.path.join(folder, name)).st_blocks * 512 for name in names)
+            size += here
+            if any(part.startswith(token_folders) for part in Path(folder).parts):
+                token_bytes += here
         return {
             "points": shard.points,
             "indexed_points": shard.graph_points,
             "segments": shard.segments,
             "disk_bytes": size,
+            "token_bytes": token_bytes if shard.spec.token_dimensions else None,
             "optimizing": self.building,
         }
 
@@ -200,7 +206,21 @@ class EngineHost:
         if self._build is not None:
             await asyncio.shield(self._build)
 
+    async def copy(self, target: Path) -> None:
+        """Copy the shard to a new folder, whole and flushed; searches go on, writes wait."""
+        async with self._whole:
+            self._writable.clear()
+            try:
+                self.shard.flush()
+                await asyncio.to_thread(copy_shard, self.shard.path, target)
+            finally:
+                self._writable.set()
+
     async def _rebuild(self) -> bool:
+        async with self._whole:
+            return await self._build_and_swap()
+
+    async def _build_and_swap(self) -> bool:
         """Build beside and swap; whether the new shard took over."""
         started = time.monotonic()
         target = self._generations.next()

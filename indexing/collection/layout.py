@@ -33,10 +33,11 @@ class EngineParameters:
     quantization: str = "none"
     hnsw_m: int = 16
     hnsw_ef_construct: int = 100
+    tokens_format: str = "8bit"
 
     @classmethod
     def of(cls, settings: CollectionSettings) -> EngineParameters:
-        return cls(settings.quantization, settings.hnsw_m, settings.hnsw_ef_construct)
+        return cls(settings.quantization, settings.hnsw_m, settings.hnsw_ef_construct, settings.tokens_format)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,22 @@ from typing import Any
 
 from indexing.collection import wire
 from indexing.collection.edge import Shard
-from indexing.collection.validation import check_embedding, check_ids, check_points, check_sparse, check_top_k
+from indexing.collection.protocol import CollectionSpec
+from indexing.collection.validation import (
+    check_embedding,
+    check_ids,
+    check_points,
+    check_rows,
+    check_sparse,
+    check_stores_tokens,
+    check_top_k,
+)
 from indexing.errors import InputError
 
 # One engine call of this many points takes about 15 ms: searches wait no longer than that.
 POINTS_PER_CALL = 128
+# Token vectors make a point about twenty times as large.
+POINTS_WITH_TOKENS_PER_CALL = 16
 
 Arguments = Sequence[Any]
 
@@ -28,6 +39,15 @@ def _search(shard: Shard, arguments: Arguments) -> Any:
     return wire.sides_to_wire(
         shard.search(query, tenant, top_k, mode, wire.filter_from_wire(wanted), exact, hnsw_ef)
     )
+
+
+def _token_matches(shard: Shard, arguments: Arguments) -> Any:
+    body, ids, tenant = arguments
+    tokens = wire.rows_from_wire(body)
+    check_stores_tokens(shard.spec)
+    check_rows(tokens, shard.spec.token_dimensions, "query")
+    check_ids(ids)
+    return wire.matches_to_wire(shard.token_matches(tokens, ids, tenant))
 
 
 def _retrieve(shard: Shard, arguments: Arguments) -> Any:
@@ -74,6 +94,7 @@ def _delete_document(shard: Shard, arguments: Arguments) -> None:
 
 READS: dict[str, Callable[[Shard, Arguments], Any]] = {
     "search": _search,
+    "token_matches": _token_matches,
     "retrieve": _retrieve,
     "scroll": _scroll,
     "count": _count,
@@ -87,7 +108,7 @@ WRITES: dict[str, Callable[[Shard, Arguments], None]] = {
 }
 
 
-def check_write(name: str, arguments: Arguments, dimensions: int) -> None:
+def check_write(name: str, arguments: Arguments, spec: CollectionSpec) -> None:
     """Check a whole write before any part of it is applied."""
     if name == "delete_document":
         tenant, doc_id, keep_version = arguments
@@ -98,7 +119,7 @@ def check_write(name: str, arguments: Arguments, dimensions: int) -> None:
         return
     (rows,) = arguments
     if name == "upsert":
-        check_points([wire.point_from_wire(row) for row in rows], dimensions)
+        check_points([wire.point_from_wire(row) for row in rows], spec)
     elif name == "update_sparse":
         check_ids(key for key, _ in rows)
         for key, body in rows:
@@ -113,5 +134,8 @@ def steps(name: str, arguments: Arguments) -> Iterator[Arguments]:
         yield arguments
         return
     (rows,) = arguments
-    for start in range(0, len(rows), POINTS_PER_CALL):
-        yield [rows[start : start + POINTS_PER_CALL]]
+    most = POINTS_PER_CALL
+    if name == "upsert" and any(wire.has_tokens(row) for row in rows):
+        most = POINTS_WITH_TOKENS_PER_CALL
+    for start in range(0, len(rows), most):
+        yield [rows[start : start + most]]

@@ -13,10 +13,12 @@ from typing import Literal, Protocol
 
 from indexing.collection.filters import Filter
 from indexing.errors import FingerprintMismatchError
-from indexing.records import Embedding, Mode, Point, SideHits, SparseVector
+from indexing.records import Embedding, FloatArray, Mode, Point, SideHits, SparseVector
 
 DENSE = "dense"
 SPARSE = "sparse"
+TOKENS = "tokens"
+POOLED = "pooled"
 
 # Payload fields every point has; "metadata.<name>" holds the document's own fields.
 KEYWORD_FIELDS = ("tenant", "doc_id", "version", "source", "title", "section")
@@ -25,12 +27,19 @@ INTEGER_FIELDS = ("ordinal", "page")
 
 @dataclass(frozen=True, slots=True)
 class CollectionSpec:
-    """What the collection remembers of how its vectors were made."""
+    """What the collection remembers of how its vectors were made.
+
+    The last three say which late-interaction model's token vectors it stores;
+    ``pooled_dimensions`` 0: that model has no use for a pooled vector.
+    """
 
     dimensions: int
     dense_fingerprint: str
     sparse_fingerprint: str
     sparse_idf: bool
+    token_fingerprint: str = ""
+    token_dimensions: int = 0
+    pooled_dimensions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,21 @@ class CollectionInfo:
     optimizing: bool
     read_only: bool
     spec: CollectionSpec
+    token_bytes: int | None = None  # of disk_bytes, those of the token vectors
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMatches:
+    """How well each of some points fits each token of a query.
+
+    ``best``: ``(n_ids, n_query_tokens)`` float32, the greatest cosine with one of
+    the point's tokens.  ``pooled``: ``(n_ids, pooled_dimensions)`` float32.  Rows
+    of NaN in both: the tenant has no such point, or it has no token vectors.
+    """
+
+    best: FloatArray
+    pooled: FloatArray
+    engine_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +92,19 @@ def check_spec(found: CollectionSpec, wanted: CollectionSpec) -> None:
         )
         if old != new
     ]
+    if found.token_fingerprint != wanted.token_fingerprint:
+        old, new = (
+            f"those of {one.token_fingerprint!r}" if one.token_fingerprint else "none"
+            for one in (found, wanted)
+        )
+        differences.append(
+            f"token vectors: the collection has {old}, encoders.late_interaction asks for {new}"
+        )
     if differences:
         raise FingerprintMismatchError(
             "the collection was built by other encoders (" + "; ".join(differences) + "); "
-            "configure those, or build it anew with: python -m indexing reindex"
+            "configure those (`python -m indexing migrate start` then changes them while queries go on), "
+            "or build it anew with: python -m indexing reindex"
         )
 
 
@@ -118,6 +151,14 @@ class Collection(Protocol):
         """
         ...
 
+    async def token_matches(self, tokens: FloatArray, ids: Sequence[str], *, tenant: str) -> TokenMatches:
+        """Compare a query's tokens, unit rows ``(n, token_dimensions)``, with those of these points.
+
+        Raises:
+            CollectionError: the collection stores no token vectors.
+        """
+        ...
+
     async def retrieve(
         self, ids: Sequence[str], *, tenant: str, with_vectors: bool = False
     ) -> list[StoredPoint]:
@@ -131,8 +172,9 @@ class Collection(Protocol):
         filter: Filter | None = None,
         batch: int = 1000,
         with_vectors: bool = False,
+        start: str | None = None,
     ) -> AsyncIterator[list[StoredPoint]]:
-        """Every matching point, by id; ``tenant=None`` is for maintenance only."""
+        """Every matching point, by id, from ``start`` on; ``tenant=None`` is for maintenance only."""
         ...
 
     async def count(self, *, tenant: str | None, filter: Filter | None = None) -> int: ...

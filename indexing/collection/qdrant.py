@@ -7,6 +7,7 @@ Importing this module takes a second: the homes import it when they are opened.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,17 +18,20 @@ import grpc
 import httpx
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
-from qdrant_client.http.exceptions import ApiException, ResponseHandlingException
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from indexing.collection.filters import Filter
 from indexing.collection.protocol import (
     DENSE,
     INTEGER_FIELDS,
     KEYWORD_FIELDS,
+    POOLED,
     SPARSE,
+    TOKENS,
     CollectionInfo,
     CollectionSpec,
     StoredPoint,
+    TokenMatches,
 )
 from indexing.collection.qdrant_filters import (
     document_filter,
@@ -39,21 +43,28 @@ from indexing.collection.qdrant_filters import (
     translate,
     vectors,
 )
+from indexing.collection.qdrant_tokens import gathered, token_params, token_requests
 from indexing.collection.validation import (
     check_embedding,
     check_facet,
     check_ids,
     check_points,
+    check_rows,
     check_sparse,
+    check_stores_tokens,
     check_top_k,
 )
 from indexing.errors import CollectionError, CollectionUnavailableError
-from indexing.records import Embedding, Mode, Point, SideHits, SparseVector
+from indexing.records import Embedding, FloatArray, Mode, Point, SideHits, SparseVector
 from indexing.settings import CollectionSettings
 
 SPEC_KEY = "winnow"
 _BATCH = 256
+# A server takes 32 MB a request; 30 tokens of 384 numbers are 115 kB of JSON.
+_BATCH_WITH_TOKENS = 64
 _PREFIX_FIELDS = frozenset({"section", "source"})
+# What a node or a proxy says while it starts, is overloaded or has lost its peers.
+_PASSING = frozenset({429, 500, 502, 503, 504})
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -72,7 +83,11 @@ def client_call(what: str, where: str) -> Iterator[None]:
         details = error.details() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else error
         raise CollectionError(f"Qdrant at {where} could not {what}: {details}") from error
     except (ApiException, QdrantException, ValueError) as error:
-        raise CollectionError(f"Qdrant at {where} could not {what}: {error}") from error
+        passing = isinstance(error, json.JSONDecodeError) or (
+            isinstance(error, UnexpectedResponse) and (error.status_code or 0) in _PASSING
+        )
+        kind = CollectionUnavailableError if passing else CollectionError
+        raise kind(f"Qdrant at {where} could not {what}: {error}") from error
 
 
 class QdrantCollection:
@@ -96,11 +111,12 @@ class QdrantCollection:
     # ── writes ────────────────────────────────────────────────────────────
 
     async def upsert(self, points: Sequence[Point]) -> None:
-        check_points(points, self.spec.dimensions)
-        for start in range(0, len(points), _BATCH):
+        check_points(points, self.spec)
+        most = _BATCH_WITH_TOKENS if self.spec.token_dimensions else _BATCH
+        for start in range(0, len(points), most):
             rows = [
                 models.PointStruct(id=point.id, vector=vectors(point.embedding), payload=dict(point.payload))
-                for point in points[start : start + _BATCH]
+                for point in points[start : start + most]
             ]
             with client_call("write points", self._where):
                 await self._client.upsert(self._name, rows, wait=True)
@@ -209,6 +225,26 @@ class QdrantCollection:
             query=query, using=using, limit=top_k, filter=where, params=params, with_payload=True
         )
 
+    async def token_matches(self, tokens: FloatArray, ids: Sequence[str], *, tenant: str) -> TokenMatches:
+        check_stores_tokens(self.spec)
+        check_rows(tokens, self.spec.token_dimensions, "query")
+        check_ids(ids)
+        if not ids:
+            return gathered([], ids, len(tokens), self.spec.pooled_dimensions, 0.0)
+        requests = token_requests(
+            tokens,
+            ids,
+            tenant,
+            with_pooled=self.spec.pooled_dimensions > 0,
+            local=self._home == "memory",
+        )
+        started = time.perf_counter()
+        with client_call("compare tokens", self._where):
+            answers = await self._client.query_batch_points(self._name, requests)
+        elapsed = (time.perf_counter() - started) * 1000
+        rows = [answer.points for answer in answers]
+        return gathered(rows, ids, len(tokens), self.spec.pooled_dimensions, elapsed)
+
     async def retrieve(
         self, ids: Sequence[str], *, tenant: str, with_vectors: bool = False
     ) -> list[StoredPoint]:
@@ -228,9 +264,10 @@ class QdrantCollection:
         filter: Filter | None = None,
         batch: int = 1000,
         with_vectors: bool = False,
+        start: str | None = None,
     ) -> AsyncIterator[list[StoredPoint]]:
         where = translate(tenant, filter)
-        after: Any = None
+        after: Any = start
         while True:
             with client_call("read points", self._where):
                 rows, after = await self._client.scroll(
@@ -260,11 +297,13 @@ class QdrantCollection:
         with client_call("describe the collection", self._where):
             body = await self._client.get_collection(self._name)
             points = await self.count(tenant=None)
-            sparse_points = await self._client.count(self._name, has_vector(SPARSE), exact=True)
+            others = 0  # what is counted as indexed beside the dense vectors
+            for name in (SPARSE, *((TOKENS, POOLED) if self.spec.token_dimensions else ())):
+                others += (await self._client.count(self._name, has_vector(name), exact=True)).count
         return CollectionInfo(
             home=self._home,
             points=points,
-            indexed_points=min(max((body.indexed_vectors_count or 0) - sparse_points.count, 0), points),
+            indexed_points=min(max((body.indexed_vectors_count or 0) - others, 0), points),
             segments=body.segments_count,
             disk_bytes=None,
             optimizing=body.status == models.CollectionStatus.YELLOW,
@@ -297,12 +336,17 @@ async def create_collection(
         quantization = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
     await client.create_collection(
         settings.name,
-        vectors_config={DENSE: models.VectorParams(size=spec.dimensions, distance=models.Distance.COSINE)},
+        vectors_config={
+            # Quantization is the dense vectors' own: a default for all would copy token vectors too.
+            DENSE: models.VectorParams(
+                size=spec.dimensions, distance=models.Distance.COSINE, quantization_config=quantization
+            ),
+            **token_params(spec, settings),
+        },
         sparse_vectors_config={
             SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF if spec.sparse_idf else None)
         },
         hnsw_config=models.HnswConfigDiff(m=settings.hnsw_m, ef_construct=settings.hnsw_ef_construct),
-        quantization_config=quantization,
         metadata={SPEC_KEY: asdict(spec)},
     )
     for field in KEYWORD_FIELDS:

@@ -9,8 +9,8 @@ import numpy as np
 from qdrant_client import models
 
 from indexing.collection.filters import Condition, Filter, alternatives, json_path
-from indexing.collection.protocol import DENSE, SPARSE, StoredPoint
-from indexing.records import Embedding, Hit, Scalar, SparseVector
+from indexing.collection.protocol import DENSE, POOLED, SPARSE, TOKENS, StoredPoint
+from indexing.records import Embedding, Hit, Scalar, SparseVector, TokenVectors
 
 _NO_TERMS = SparseVector((), ())
 
@@ -33,6 +33,8 @@ def translate(tenant: str | None, wanted: Filter | None) -> models.Filter | None
         must.append(_equals("tenant", tenant))
     for condition in wanted.conditions if wanted else ():
         (must_not if condition.none_of else must).append(_condition(condition))
+    if wanted is not None and wanted.native is not None:
+        must.append(models.Filter.model_validate_json(wanted.native))
     if not must and not must_not:
         return None
     return models.Filter(must=must or None, must_not=must_not or None)
@@ -79,6 +81,10 @@ def vectors(embedding: Embedding) -> dict[str, Any]:
         named[DENSE] = embedding.dense.tolist()
     if embedding.sparse.indices:
         named[SPARSE] = sparse(embedding.sparse)
+    if embedding.tokens is not None:
+        named[TOKENS] = embedding.tokens.tokens.tolist()
+        if embedding.tokens.pooled is not None:
+            named[POOLED] = embedding.tokens.pooled.tolist()
     return named
 
 
@@ -102,8 +108,19 @@ def stored(row: models.Record, with_vectors: bool) -> StoredPoint:
         embedding = Embedding(
             dense=None if dense is None else np.asarray(dense, dtype=np.float32),
             sparse=_NO_TERMS if terms is None else SparseVector(tuple(terms.indices), tuple(terms.values)),
+            tokens=_tokens(named),
         )
     return StoredPoint(str(row.id), row.payload or {}, embedding)
+
+
+def _tokens(named: Mapping[str, Any]) -> TokenVectors | None:
+    tokens, pooled = named.get(TOKENS), named.get(POOLED)
+    if tokens is None:
+        return None
+    return TokenVectors(
+        np.asarray(tokens, dtype=np.float32),
+        None if pooled is None else np.asarray(pooled, dtype=np.float32),
+    )
 
 
 def named_vectors(row: models.Record) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from indexing.collection.builder import die_with_parent
 from indexing.collection.edge import Shard
 from indexing.collection.layout import Layout, read_description
-from indexing.collection.protocol import StoredPoint
+from indexing.collection.protocol import CollectionSpec, StoredPoint
 from indexing.collection.validation import check_points
 from indexing.errors import CollectionError, VectorError
 from indexing.records import Embedding, Point, SparseVector
@@ -38,7 +38,7 @@ def salvage(home: Path, source: Path, target: Path) -> tuple[int, str]:
         following: str | None = None
         while True:
             page, following = damaged.scroll(None, None, following, _BATCH, True)
-            sound = [point for point in map(_point, page) if _is_sound(point, spec.dimensions)]
+            sound = [point for point in map(_point, page) if _is_sound(point, spec)]
             refused += len(page) - len(sound)
             if sound:
                 fresh.upsert(sound)
@@ -57,9 +57,9 @@ def _point(stored: StoredPoint) -> Point:
     return Point(stored.id, stored.embedding or Embedding(None, SparseVector((), ())), stored.payload)
 
 
-def _is_sound(point: Point, dimensions: int) -> bool:
+def _is_sound(point: Point, spec: CollectionSpec) -> bool:
     try:
-        check_points([point], dimensions)
+        check_points([point], spec)
     except VectorError:
         return False
     return True

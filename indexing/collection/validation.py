@@ -14,21 +14,26 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from indexing.collection.protocol import INTEGER_FIELDS, KEYWORD_FIELDS
-from indexing.errors import FilterError, QueryError, VectorError
-from indexing.records import Embedding, FloatArray, Point, SparseVector
+from indexing.collection.protocol import INTEGER_FIELDS, KEYWORD_FIELDS, CollectionSpec
+from indexing.errors import CollectionError, FilterError, QueryError, VectorError
+from indexing.records import Embedding, FloatArray, Point, SparseVector, TokenVectors
 
 _INDEX_LIMIT = 2**32
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
 _MAX_DEPTH = 8
 MAX_TOP_K = 10_000
+# What the engine takes as one multivector; see MAX_MULTIVECTOR_FLATTENED_LEN in Qdrant's source.
+MAX_TOKEN_NUMBERS = 2**20
 
 
-def check_points(points: Sequence[Point], dimensions: int) -> None:
+def check_points(points: Sequence[Point], spec: CollectionSpec) -> None:
     """Raise VectorError when any point of the batch must not reach an engine."""
     for point in points:
         check_id(point.id)
-        check_embedding(point.embedding, dimensions, point.id)
+        check_embedding(point.embedding, spec.dimensions, point.id)
+        if point.embedding.tokens is not None:
+            check_tokens(point.embedding.tokens, spec, point.id)
         check_payload(point.payload, point.id)
 
 
@@ -69,6 +74,51 @@ def check_dense(vector: FloatArray, dimensions: int, where: str) -> None:
         raise VectorError(f"{where}: the dense vector holds NaN or infinity")
     if squared == 0.0:
         raise VectorError(f"{where}: the dense vector is all zeros, which has no direction")
+
+
+def check_tokens(vectors: TokenVectors, spec: CollectionSpec, where: str) -> None:
+    """Raise VectorError unless the collection stores such vectors and these are sound."""
+    if not spec.token_dimensions:
+        raise VectorError(f"{where}: the collection stores no token vectors")
+    check_rows(vectors.tokens, spec.token_dimensions, where)
+    if vectors.tokens.size > MAX_TOKEN_NUMBERS:
+        raise VectorError(f"{where}: {len(vectors.tokens)} token vectors are more than the engine takes")
+    pooled = vectors.pooled
+    if pooled is None or not spec.pooled_dimensions:
+        if (pooled is None) == bool(spec.pooled_dimensions):
+            raise VectorError(f"{where}: the pooled vector is missing, or the collection stores none")
+        return
+    if pooled.dtype != np.float32 or pooled.shape != (spec.pooled_dimensions,):
+        raise VectorError(
+            f"{where}: the pooled vector is float32 of shape ({spec.pooled_dimensions},), "
+            f"not {pooled.dtype} {pooled.shape}"
+        )
+    if not (np.abs(pooled) <= _FLOAT16_MAX).all():
+        raise VectorError(f"{where}: the pooled vector holds a number that is no finite float16")
+
+
+def check_rows(tokens: FloatArray, dimensions: int, where: str) -> None:
+    """Raise VectorError unless float32, shape ``(1 or more, dimensions)``, finite, no row all zeros."""
+    if not isinstance(tokens, np.ndarray) or tokens.dtype != np.float32:
+        kind = getattr(tokens, "dtype", type(tokens).__name__)
+        raise VectorError(f"{where}: token vectors are a float32 array, not {kind}")
+    if tokens.ndim != 2 or not len(tokens) or tokens.shape[1] != dimensions:
+        raise VectorError(
+            f"{where}: the token vectors have shape {tokens.shape}, the collection (any, {dimensions})"
+        )
+    squared = np.einsum("td,td->t", tokens, tokens, dtype=np.float64)
+    if not np.isfinite(squared).all():
+        raise VectorError(f"{where}: the token vectors hold NaN or infinity")
+    if not squared.all():
+        raise VectorError(f"{where}: a token vector is all zeros, which has no direction")
+
+
+def check_stores_tokens(spec: CollectionSpec) -> None:
+    if not spec.token_dimensions:
+        raise CollectionError(
+            "the collection stores no token vectors; set encoders.late_interaction and run: "
+            "python -m indexing reindex"
+        )
 
 
 def check_sparse(vector: SparseVector, where: str) -> None:

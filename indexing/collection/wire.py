@@ -3,7 +3,8 @@
 A frame is an 8-byte header (magic, protocol version, body length) and a
 msgpack body.  A request is ``[id, operation, arguments]``; a reply is
 ``[id, None, result]`` or ``[id, [error class, message], None]``.  Vectors travel
-as raw little-endian bytes: dense and sparse values float32, indices uint32.
+as raw little-endian bytes: dense and sparse values float32, indices uint32,
+stored token vectors float16.
 Nothing is pickled: a frame from anyone is data, never code.
 """
 
@@ -18,7 +19,7 @@ import msgpack
 import numpy as np
 
 from indexing.collection.filters import Condition, Filter
-from indexing.collection.protocol import StoredPoint
+from indexing.collection.protocol import StoredPoint, TokenMatches
 from indexing.errors import (
     CapacityError,
     CollectionError,
@@ -28,12 +29,13 @@ from indexing.errors import (
     FilterError,
     FingerprintMismatchError,
     InputError,
+    MismatchError,
     QueryError,
     VectorError,
     WinnowError,
     WireError,
 )
-from indexing.records import Embedding, Hit, Point, SideHits, SparseVector
+from indexing.records import Embedding, FloatArray, Hit, Point, SideHits, SparseVector, TokenVectors
 
 PROTOCOL = 1
 MAX_FRAME = 128 * 2**20
@@ -50,6 +52,7 @@ _ERRORS: dict[str, type[WinnowError]] = {
         FilterError,
         FingerprintMismatchError,
         InputError,
+        MismatchError,
         QueryError,
         VectorError,
         WireError,
@@ -139,15 +142,55 @@ def sparse_from_wire(body: Sequence[bytes]) -> SparseVector:
 
 def embedding_to_wire(embedding: Embedding) -> list[Any]:
     dense = None if embedding.dense is None else embedding.dense.astype("<f4", copy=False).tobytes()
-    return [dense, *sparse_to_wire(embedding.sparse)]
+    body = [dense, *sparse_to_wire(embedding.sparse)]
+    return body if embedding.tokens is None else [*body, _tokens_to_wire(embedding.tokens)]
 
 
 def embedding_from_wire(body: Sequence[Any]) -> Embedding:
-    dense, indices, values = body
+    dense, indices, values, *tokens = body
     return Embedding(
         dense=None if dense is None else np.frombuffer(dense, dtype="<f4").astype(np.float32, copy=False),
         sparse=sparse_from_wire((indices, values)),
+        tokens=_tokens_from_wire(tokens[0]) if tokens else None,
     )
+
+
+def _tokens_to_wire(vectors: TokenVectors) -> list[Any]:
+    """Half precision: a sentence's tokens are some forty times its dense vector."""
+    pooled = None if vectors.pooled is None else vectors.pooled.astype("<f2").tobytes()
+    return [len(vectors.tokens), vectors.tokens.astype("<f2").tobytes(), pooled]
+
+
+def _tokens_from_wire(body: Sequence[Any]) -> TokenVectors:
+    count, tokens, pooled = body
+    return TokenVectors(
+        np.frombuffer(tokens, dtype="<f2").astype(np.float32).reshape(count, -1),
+        None if pooled is None else np.frombuffer(pooled, dtype="<f2").astype(np.float32),
+    )
+
+
+def has_tokens(point: Sequence[Any]) -> bool:
+    """Whether a packed point carries token vectors."""
+    return len(point[1]) > 3
+
+
+def rows_to_wire(rows: FloatArray) -> list[Any]:
+    """A matrix of float32, any number of rows."""
+    return [len(rows), rows.shape[1], rows.astype("<f4", copy=False).tobytes()]
+
+
+def rows_from_wire(body: Sequence[Any]) -> FloatArray:
+    count, width, numbers = body
+    return np.frombuffer(numbers, dtype="<f4").astype(np.float32, copy=False).reshape(count, width)
+
+
+def matches_to_wire(matches: TokenMatches) -> list[Any]:
+    return [matches.engine_ms, rows_to_wire(matches.best), rows_to_wire(matches.pooled)]
+
+
+def matches_from_wire(body: Sequence[Any]) -> TokenMatches:
+    elapsed, best, pooled = body
+    return TokenMatches(rows_from_wire(best), rows_from_wire(pooled), elapsed)
 
 
 def point_to_wire(point: Point) -> list[Any]:
@@ -189,10 +232,11 @@ def _hits(rows: Sequence[Any]) -> list[Hit]:
 def filter_to_wire(wanted: Filter | None) -> list[Any] | None:
     if wanted is None:
         return None
-    return [
+    body: list[Any] = [
         [item.key, list(item.any_of), list(item.none_of), item.prefix, [list(bound) for bound in item.bounds]]
         for item in wanted.conditions
     ]
+    return body if wanted.native is None else [*body, wanted.native]
 
 
 def filter_from_wire(body: Sequence[Any] | None) -> Filter | None:
@@ -203,6 +247,7 @@ def filter_from_wire(body: Sequence[Any] | None) -> Filter | None:
             Condition(
                 key, tuple(any_of), tuple(none_of), prefix, tuple((name, value) for name, value in bounds)
             )
-            for key, any_of, none_of, prefix, bounds in body
-        )
+            for key, any_of, none_of, prefix, bounds in (item for item in body if not isinstance(item, str))
+        ),
+        native=next((item for item in body if isinstance(item, str)), None),
     )

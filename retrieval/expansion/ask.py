@@ -12,6 +12,7 @@ from indexing.errors import CapacityError, GenerationError
 from retrieval.expansion.records import Expanded
 from retrieval.generation.citations import strip_thinking
 from retrieval.generation.protocol import GenerationRequest, Generator, Message
+from retrieval.spans import span_around
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +47,22 @@ async def ask(
         timeout_s=timeout_s,
     )
     try:
-        async with asyncio.timeout(timeout_s):
-            reply = await generator.complete(request)
-        texts = parse(strip_thinking(reply.text))
+        with span_around(name):
+            async with asyncio.timeout(timeout_s):
+                reply = await generator.complete(request)
+            texts = parse(strip_thinking(reply.text))
     except TimeoutError:
         return _fallen(name, began, f"not done within {timeout_s:g} s")
-    except (GenerationError, CapacityError, ValueError) as error:
+    except (GenerationError, CapacityError) as error:
         return _fallen(name, began, str(error))
+    except ValueError as error:
+        # The reason may quote the reply, which is made of the question: for the caller, not for the log.
+        return _fallen(name, began, str(error), logged="the reply is of no use")
     return Expanded(name, texts, (perf_counter() - began) * 1000, reply.usage)
 
 
-def _fallen(name: str, began: float, reason: str) -> Expanded:
-    log.warning("expansion_failed name=%s reason=%s", name, reason)
+def _fallen(name: str, began: float, reason: str, logged: str = "") -> Expanded:
+    log.warning("expansion_failed name=%s reason=%s", name, logged or reason)
     return Expanded(name, (), (perf_counter() - began) * 1000, fell_back=reason)
 
 
