@@ -14,7 +14,7 @@ export WINNOW_HOME
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --prefer-binary --no-compile -c constraints.txt
 
-.PHONY: serve test test-vllm lint types suite browser bench clean help
+.PHONY: serve test test-vllm nightly lint types suite browser bench clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -38,6 +38,11 @@ suite: $(VENV)/.test browser
 
 test-vllm: $(VENV)/.test  ## the tests that need a real vLLM; VLLM_ENV=/path names an installed one (3.4 GB)
 	$(BIN)/python -m tests.serving.vllm.run $(if $(VLLM_ENV),--environment $(VLLM_ENV))
+
+# Each prints its seed; NIGHTLY_SEED=N repeats it.
+nightly: $(VENV)/.test  ## the long random runs: 20,000 index operations, many requests for each route
+	NIGHTLY_OPERATIONS=$${NIGHTLY_OPERATIONS:-20000} $(BIN)/python -m pytest -s tests/indexing/test_state_machine.py
+	NIGHTLY_EXAMPLES=$${NIGHTLY_EXAMPLES:-200} $(BIN)/python -m pytest -s tests/serving/test_schemathesis.py
 
 # The page's tests drive a real Chromium. Where there is none and apt can bring it, it is installed;
 # elsewhere the suite says so and runs without them: WINNOW_TEST_BROWSER=off make test

@@ -29,10 +29,11 @@ from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from benchmarks.openai_server import MODEL, FakeOpenAI, serve
 from benchmarks.provenance import provenance
-from indexing.settings import Settings, load_settings
+from indexing.settings import load_settings
 from serving.app import create_app
 
 WAYS = ("stream, may quote", "stream", "whole")
@@ -117,14 +118,18 @@ async def _service(home: Path, url: str, fallback: str) -> AsyncIterator[httpx.A
             "connect_timeout_s": FIRST_TOKEN_S,
         },
     )
-    async with _running(settings) as address, httpx.AsyncClient(base_url=address, timeout=60) as client:
+    async with (
+        running(create_app(settings)) as address,
+        httpx.AsyncClient(base_url=address, timeout=60) as client,
+    ):
         yield client
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[str]:
+async def running(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an app on a free port of loopback and give its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(settings), log_level="error", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

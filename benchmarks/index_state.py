@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from indexing.collection.protocol import StoredPoint
+from indexing.records import TokenVectors
 from indexing.session import Index
 
 
@@ -83,7 +84,18 @@ def _same_vectors(one: StoredPoint, other: StoredPoint) -> bool:
         same = np.allclose(first.dense, second.dense, atol=1e-4)
     else:
         same = first.dense is second.dense
-    return same and np.allclose(first.sparse.values, second.sparse.values, rtol=1e-5)
+    return (
+        same
+        and _same_tokens(first.tokens, second.tokens)
+        and np.allclose(first.sparse.values, second.sparse.values, rtol=1e-5)
+    )
+
+
+def _same_tokens(one: TokenVectors | None, other: TokenVectors | None) -> bool:
+    """Whether both are stored alike; 8 bits a number leave .002."""
+    if one is None or other is None:
+        return one is other
+    return one.tokens.shape == other.tokens.shape and np.allclose(one.tokens, other.tokens, atol=0.01)
 
 
 def compare_rows(

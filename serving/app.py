@@ -16,27 +16,32 @@ from serving.guards import GuardMiddleware
 from serving.limits import BodyLimitMiddleware
 from serving.metrics import Metrics
 from serving.middleware import RequestMiddleware
+from serving.overload import FullHouseMiddleware, TurnAwayMiddleware
 from serving.paths import DocumentPathMiddleware
-from serving.routes import chat, conversations, documents, jobs, ops, pages, query, search
+from serving.qdrant_api import routes as qdrant
+from serving.qdrant_api.shape import QdrantShapeMiddleware
+from serving.routes import chat, conversations, documents, inspect, jobs, ops, pages, query, search
 from serving.schemas import NewDocuments
 from serving.state import Service, open_service
+from serving.tracing import TELEMETRY_OFF, Tracing, TracingMiddleware, open_tracing
 
 # Routes that read a long body themselves, against limits and a clock of their own.
 _UPLOADS = frozenset({("POST", "/v1/documents")})
 _WRITTEN = (("POST", "/v1/query"), ("POST", "/v1/chat/completions"))
-_KB = 1000
 
 
-def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
+def create_app(settings: Settings, service: Service | None = None, tracing: Tracing | None = None) -> FastAPI:
     """Return the app.
 
     Args:
         settings: for limits and, without ``service``, for what the lifespan opens.
         service: an open service that the caller closes itself; None: the
             app opens one when it starts and closes it when it stops.
+        tracing: an exporter of the caller's, for tests; None: as the settings say.
     """
     metrics = Metrics() if service is None else service.metrics
     gate = Gate(settings)
+    traced = tracing or open_tracing(settings.serving)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -46,6 +51,8 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
             yield
         finally:
             await gate.close()
+            if traced is not None:
+                await traced.close()
             if service is None:
                 await opened.close()
 
@@ -57,25 +64,34 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        telemetry=TELEMETRY_OFF if traced is None else traced.options,
     )
-    _add_layers(app, settings, metrics, gate)
+    _add_layers(app, settings, metrics, gate, traced)
     install_error_handlers(app)
-    for subject in (search, query, chat, conversations, documents, jobs, ops, pages):
+    for subject in (search, query, chat, conversations, documents, inspect, jobs, ops, pages):
         app.include_router(subject.router)
+    qdrant.add_routes(app, settings.serving.qdrant_dashboard)
     pages.mount_files(app)
     _describe(app)
     return app
 
 
-def _add_layers(app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate) -> None:
+def _add_layers(
+    app: FastAPI, settings: Settings, metrics: Metrics, gate: Gate, tracing: Tracing | None
+) -> None:
     """Add the layers, innermost first."""
     limits = settings.serving
     app.add_middleware(DocumentPathMiddleware)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=int(limits.max_query_kb * _KB), streaming=_UPLOADS)
+    app.add_middleware(BodyLimitMiddleware, settings=limits, streaming=_UPLOADS)
     app.add_middleware(CancellationMiddleware, deadline_s=limits.deadline_s, others=_deadlines(settings))
+    app.add_middleware(TurnAwayMiddleware)
     # Outside of everything that reads a body, inside of what a browser needs no key to be refused by.
     app.add_middleware(AccessMiddleware, gate=gate)
     app.add_middleware(GuardMiddleware, bound_host=limits.host, allowed_hosts=limits.allowed_hosts)
+    app.add_middleware(QdrantShapeMiddleware)
+    app.add_middleware(FullHouseMiddleware, metrics=metrics)
+    if tracing is not None:
+        app.add_middleware(TracingMiddleware, tracing=tracing)
     app.add_middleware(RequestMiddleware, metrics=metrics)
 
 

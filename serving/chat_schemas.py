@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from retrieval.generation.protocol import ResponseMode
+from retrieval.generation.protocol import PassageUnit, ResponseMode
 from serving.schemas import CitationReply, ExpansionOptions, FlawReply, ReceiptReply, Reply, Request
 
 MODEL = "winnow"
@@ -45,6 +45,7 @@ class WinnowOptions(ExpansionOptions):
     top_n: int | None = Field(None, ge=1, le=1000)
     rerank: bool | None = None
     response_mode: ResponseMode | None = None
+    passages: PassageUnit | None = None
     generate: bool | None = None
 
 

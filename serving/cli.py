@@ -5,9 +5,7 @@ Imports that take time happen inside the command: ``--help`` answers at once.
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from indexing.settings import Settings
 
 EXIT_REFUSED = 2
-
-logger = logging.getLogger(__name__)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -34,12 +30,6 @@ def serve(
     log_level: Annotated[LogLevel, typer.Option(help="debug shows the text of queries.")] = "info",
 ) -> None:
     """Serve hybrid search with citations over HTTP, and a page to ask from."""
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
-    # One line a request is written by our own layer; libraries below warning say little of use here.
-    for noisy in ("uvicorn", "httpx", "asyncio", "python_multipart"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     from indexing.errors import WinnowError
 
     if config is not None:
@@ -47,8 +37,10 @@ def serve(
         os.environ["WINNOW_CONFIG"] = str(config.absolute())
     try:
         settings = _settings(host, port, home)
+        from serving.logs import configure_logging
         from serving.server import run
 
+        configure_logging(log_level, settings.serving.log_format)
         run(settings)
     except WinnowError as error:
         typer.echo(f"winnow: {error}", err=True)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from indexing.catalog.records import DocumentRecord, JobRecord
 from indexing.records import DEFAULT_TENANT
 from indexing.settings import ExpansionSettings
+from retrieval.generation.prompts import ContextPassage
 from retrieval.records import Answer, Citation, Receipt, SearchRequest, SearchResponse, SearchResult, Stage
 from serving.answering.records import Expand, Written
+from serving.conversation_schemas import Evidence
 from serving.schemas import (
     CitationReply,
     DocumentReply,
@@ -26,6 +28,7 @@ from serving.schemas import (
     StageReply,
     UsageReply,
 )
+from serving.stream_schemas import LabelledReply
 
 
 def search_request(body: SearchBody, tenant: str = DEFAULT_TENANT) -> SearchRequest:
@@ -40,6 +43,7 @@ def search_request(body: SearchBody, tenant: str = DEFAULT_TENANT) -> SearchRequ
         rerank=body.rerank,
         window_size=body.window_size,
         fusion=body.fusion,
+        per_source_cap=body.per_source_cap,
     )
 
 
@@ -82,6 +86,8 @@ def result_reply(result: SearchResult) -> ResultReply:
         highlights=list(result.highlights),
         sources=list(result.sources),
         metadata=dict(result.metadata),
+        version=result.version,
+        indexed_at=result.indexed_at,
     )
 
 
@@ -123,6 +129,22 @@ def citation_replies(answer: Answer) -> list[CitationReply]:
     return [citation_reply(citation) for citation in answer.citations]
 
 
+def labelled_replies(passages: Sequence[ContextPassage]) -> list[LabelledReply]:
+    """Return the passages of a prompt by their labels, without their text."""
+    return [
+        LabelledReply(
+            label=f"[{one.label}]",
+            doc_id=one.doc_id,
+            source=one.source,
+            title=one.title,
+            page=one.page_at(one.start),
+            start=one.start,
+            end=one.end,
+        )
+        for one in passages
+    ]
+
+
 def flaw_replies(written: Written) -> list[FlawReply]:
     """Return what does not hold in a written answer."""
     return [
@@ -142,6 +164,16 @@ def usage_reply(written: Written) -> UsageReply | None:
         cached_tokens=usage.cached_tokens,
         first_token_ms=None if usage.first_token_ms is None else round(usage.first_token_ms, 1),
         tokens_per_s=None if usage.tokens_per_s is None else round(usage.tokens_per_s, 2),
+    )
+
+
+def evidence_of(written: Written) -> Evidence:
+    """Return what a conversation keeps beside an answer's text and citations."""
+    return Evidence(
+        results=[result_reply(result) for result in written.results],
+        flaws=flaw_replies(written),
+        receipt=receipt_reply(written.receipt),
+        usage=usage_reply(written),
     )
 
 
@@ -176,6 +208,7 @@ def document_reply(record: DocumentRecord) -> DocumentReply:
 
 def job_reply(record: JobRecord) -> JobReply:
     """Return one job's row."""
+    kinds = record.error_kinds or (None,) * len(record.errors)
     return JobReply(
         id=record.id,
         kind=record.kind,
@@ -184,7 +217,10 @@ def job_reply(record: JobRecord) -> JobReply:
         done=record.done,
         failed=record.failed,
         sentences=record.sentences,
-        errors=[JobError(source=source, reason=reason) for source, reason in record.errors],
+        errors=[
+            JobError(source=source, reason=reason, kind=kind)
+            for (source, reason), kind in zip(record.errors, kinds, strict=True)
+        ],
         created_at=record.created_at,
         updated_at=record.updated_at,
         message=record.message,

@@ -96,6 +96,10 @@ STATUS: Mapping[type[winnow.WinnowError], HTTPStatus] = {
     winnow.DamagedFileError: HTTPStatus.UNPROCESSABLE_ENTITY,
     winnow.EncryptedFileError: HTTPStatus.UNPROCESSABLE_ENTITY,
     winnow.EmptyFileError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    winnow.ReadLimitError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    winnow.ParserCrashError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    winnow.FetchError: HTTPStatus.BAD_GATEWAY,
+    winnow.FetchRefusedError: HTTPStatus.FORBIDDEN,
     winnow.EncoderError: HTTPStatus.INTERNAL_SERVER_ERROR,
     winnow.VectorError: HTTPStatus.INTERNAL_SERVER_ERROR,
     winnow.CollectionError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -104,6 +108,7 @@ STATUS: Mapping[type[winnow.WinnowError], HTTPStatus] = {
     winnow.WireError: HTTPStatus.INTERNAL_SERVER_ERROR,
     winnow.FingerprintMismatchError: HTTPStatus.SERVICE_UNAVAILABLE,
     winnow.DamagedShardError: HTTPStatus.SERVICE_UNAVAILABLE,
+    winnow.MismatchError: HTTPStatus.INTERNAL_SERVER_ERROR,
     winnow.CatalogError: HTTPStatus.INTERNAL_SERVER_ERROR,
     winnow.GenerationError: HTTPStatus.BAD_GATEWAY,
     winnow.GenerationUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -137,7 +142,7 @@ def problem(status: HTTPStatus, detail: str, *, kind: str = "about:blank") -> di
 
 def winnow_problem(error: winnow.WinnowError) -> dict[str, object]:
     """Return the body for one of our errors; ``type`` is the class's name in words."""
-    return problem(status_of(error), str(error), kind=_slug(type(error)))
+    return problem(status_of(error), str(error), kind=winnow.kind_of(error))
 
 
 def problem_response(body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Response:
@@ -152,6 +157,8 @@ def error_response(error: winnow.WinnowError) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, winnow.CapacityError):
         headers["retry-after"] = str(max(1, ceil(error.retry_after_s)))
+    elif status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = "1"
     if isinstance(error, UnauthenticatedError):
         headers["www-authenticate"] = 'Bearer realm="winnow"'
     if isinstance(error, UploadError):
@@ -164,11 +171,6 @@ def internal_error_response() -> Response:
     """Return a 500 that tells nothing but where to look."""
     detail = "an unexpected error; the service's log has it under this request_id"
     return problem_response(problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail, kind="internal-error"))
-
-
-def _slug(kind: type[BaseException]) -> str:
-    words = kind.__name__.removesuffix("Error")
-    return "".join(f"-{c.lower()}" if c.isupper() else c for c in words).lstrip("-")
 
 
 async def _on_winnow_error(_: Request, error: Exception) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
@@ -12,7 +11,8 @@ from starlette.requests import Request
 from indexing.catalog import JobRecord
 from indexing.errors import InputError
 from serving.access.principal import principal_of
-from serving.errors import UploadError, UploadStalledError, UploadTooLargeError
+from serving.arrival import ArrivalClock
+from serving.errors import UploadError, UploadTooLargeError
 from serving.schemas import NewDocuments
 from serving.state import Service
 from serving.threads import to_the_end
@@ -28,7 +28,7 @@ async def receive_upload(request: Request, service: Service, tenant: str) -> Job
         UploadError: the body is not what is accepted; nothing is kept of it.
         UploadTooLargeError: past ``serving.max_upload_mb`` (files) or
             ``serving.max_json_mb`` (JSON).
-        UploadStalledError: no byte for ``serving.upload_idle_s``.
+        UploadStalledError: no byte for ``serving.upload_idle_s``, or too few in all.
         StorageError: the home folder does not take it.
     """
     kind = request.headers.get("content-type", "")
@@ -42,9 +42,13 @@ async def receive_upload(request: Request, service: Service, tenant: str) -> Job
     try:
         payload: dict[str, object]
         if media_type == "application/json":
-            total = await _take_json(request, service, folder)
-            files = await to_the_end(folder.commit)
-            job_kind, payload = "documents", {"path": files[0].path}
+            total, urls = await _take_json(request, service, folder)
+            if urls:
+                await to_the_end(folder.discard)  # nothing to keep: the job fetches
+                job_kind, payload = "urls", {"urls": urls}
+            else:
+                files = await to_the_end(folder.commit)
+                job_kind, payload = "documents", {"path": files[0].path}
         else:
             await _take_form(request, service, folder, kind)
             files = await to_the_end(folder.commit)
@@ -68,19 +72,36 @@ async def _take_form(request: Request, service: Service, folder: UploadFolder, k
     sink.finish()
 
 
-async def _take_json(request: Request, service: Service, folder: UploadFolder) -> int:
-    """Store a JSON body's documents and return how many there are."""
+async def _take_json(request: Request, service: Service, folder: UploadFolder) -> tuple[int, list[str]]:
+    """Store a JSON body's documents; return how many there are, or are to be fetched, and those URLs.
+
+    Raises:
+        FetchRefusedError: a URL that the settings do not allow.
+    """
     parts = [chunk async for chunk in _body(request, service.settings.serving.max_json_mb, service)]
 
-    def store() -> int:
+    def store() -> tuple[int, list[str]]:
         try:
-            documents = NewDocuments.model_validate_json(b"".join(parts)).documents
+            body = NewDocuments.model_validate_json(b"".join(parts))
         except ValidationError as error:
             raise _explained(error) from error
-        write_documents(folder, documents)
-        return len(documents)
+        if body.urls:
+            return len(body.urls), _allowed(body.urls, service)
+        write_documents(folder, body.documents)
+        return len(body.documents), []
 
     return await to_the_end(store)
+
+
+def _allowed(urls: list[str], service: Service) -> list[str]:
+    from indexing.fetch.policy import check_url
+
+    settings = service.settings.fetch
+    if len(urls) > settings.max_urls:
+        raise InputError(f"{len(urls)} URLs; at most {settings.max_urls} are taken at once (fetch.max_urls)")
+    for url in urls:
+        check_url(url, settings)
+    return urls
 
 
 def _explained(error: ValidationError) -> InputError:
@@ -101,20 +122,15 @@ async def _body(request: Request, max_mb: float, service: Service) -> AsyncItera
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(max_mb)
-    received = 0
+    clock = ArrivalClock(service.settings.serving, service.settings.serving.upload_idle_s)
     chunks = aiter(request.stream())
     while True:
         try:
-            async with asyncio.timeout(service.settings.serving.upload_idle_s):
-                chunk = await anext(chunks)
+            chunk = await clock.wait(anext(chunks))
         except StopAsyncIteration:
             return
-        except TimeoutError as error:
-            raise UploadStalledError(
-                f"no data for {service.settings.serving.upload_idle_s:g} s; {received} bytes had arrived"
-            ) from error
-        received += len(chunk)
-        if received > limit:
+        clock.received += len(chunk)
+        if clock.received > limit:
             raise _too_large(max_mb)
         if chunk:
             yield chunk

@@ -1,25 +1,30 @@
-"""Small bodies are read whole, and only up to a limit, before a route sees them."""
+"""Small bodies are read whole, up to a limit and within a time, before a route sees them."""
 
 from __future__ import annotations
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from indexing.settings import ServingSettings
 from serving.access.principal import principal_of
-from serving.errors import UploadTooLargeError, error_response
+from serving.arrival import ArrivalClock
+from serving.errors import UploadError, UploadTooLargeError, error_response
 
-_MB = 1_000_000
+_KB, _MB = 1000, 1_000_000
 
 
 class BodyLimitMiddleware:
-    """Answer 413 to a body over ``max_bytes``, or over the key's own limit, declared or sent.
+    """Answer 413 to a body over the limit, or over the key's own, declared or sent; 408 to a late one.
 
     Routes in ``streaming``, as (method, path), count for themselves.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, streaming: frozenset[tuple[str, str]]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ServingSettings, streaming: frozenset[tuple[str, str]]
+    ) -> None:
         self._app = app
-        self._max_bytes = max_bytes
+        self._settings = settings
+        self._max_bytes = int(settings.max_query_kb * _KB)
         self._streaming = streaming
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,30 +36,38 @@ class BodyLimitMiddleware:
         most = self._max_bytes
         if principal is not None:
             most = int(principal.smaller_mb(most / _MB) * _MB)
-        body = None
-        if not (declared.isdigit() and int(declared) > most):
-            body = await _read(receive, most)
-        if body is None:
-            error = UploadTooLargeError(
-                f"the body is larger than {most} bytes; serving.max_query_kb and the key limit it"
-            )
+        try:
+            if declared.isdigit() and int(declared) > most:
+                raise _too_large(most)
+            body = await _read(receive, most, ArrivalClock(self._settings))
+        except UploadError as error:
             await error_response(error)(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
 
 
-async def _read(receive: Receive, max_bytes: int) -> list[Message] | None:
-    """Return the body's messages, or None when there is too much of it."""
+async def _read(receive: Receive, max_bytes: int, clock: ArrivalClock) -> list[Message]:
+    """Return the body's messages.
+
+    Raises:
+        UploadTooLargeError: there is too much of it.
+        UploadStalledError: it comes too slowly.
+    """
     messages: list[Message] = []
-    size = 0
     while True:
-        message = await receive()
+        message = await clock.wait(receive())
         messages.append(message)
-        size += len(message.get("body", b""))
-        if size > max_bytes:
-            return None
+        clock.received += len(message.get("body", b""))
+        if clock.received > max_bytes:
+            raise _too_large(max_bytes)
         if message["type"] != "http.request" or not message.get("more_body", False):
             return messages
+
+
+def _too_large(max_bytes: int) -> UploadTooLargeError:
+    return UploadTooLargeError(
+        f"the body is larger than {max_bytes} bytes; serving.max_query_kb and the key limit it"
+    )
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:

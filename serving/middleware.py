@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.context import begin_request
 from serving.errors import internal_error_response
+from serving.logs import FACTS
 from serving.metrics import Metrics
 
 access = logging.getLogger("serving.access")
@@ -89,15 +90,19 @@ class RequestMiddleware:
         level = logging.DEBUG if route in ("/health", "/ready", "/metrics") else logging.INFO
         if access.isEnabledFor(level):
             counts = "".join(f" {name}={value}" for name, value in facts.items())
+            said = {
+                "method": _method(scope),
+                "route": route,
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+            }
             access.log(
                 level,
                 "request id=%s method=%s route=%s status=%d ms=%.1f%s",
                 request_id,
-                _method(scope),
-                route,
-                status,
-                seconds * 1000,
+                *said.values(),
                 counts,
+                extra={FACTS: {**facts, **said}},
             )
 
 

@@ -13,14 +13,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from indexing.errors import CapacityError, WinnowError
+from indexing.collection.protocol import Collection
+from indexing.errors import CapacityError, EncoderError, WinnowError
 from indexing.settings import Settings
+from retrieval.late_interaction import ExportedLateInteraction, QueryTokens
 from retrieval.registry import chosen_model
 from retrieval.rerank import Reranker, RerankScores, load_folder
 from retrieval.step_aside import score_known
+from retrieval.stored_tokens import StoredTokens
+from serving.admission import Admission, Limit
 from serving.batching import BatchWorker
 from serving.metrics import Metrics
 from serving.readiness import check_golden_pair
@@ -31,8 +36,11 @@ logger = logging.getLogger(__name__)
 # A reranked query takes about a hundred times as long as an encoded one, so a
 # shorter line already means the same wait.
 _LINE_SHARE = 8
+_AT_ONCE = 2  # one in the model, and one whose turn is next
 
-_Pair = tuple[Reranker, str, tuple[str, ...]]
+# Texts None: the query alone is encoded, for passages whose token vectors are stored.
+_Job = tuple[Reranker, str, tuple[str, ...] | None]
+_Done = RerankScores | QueryTokens | None
 Load = Callable[[Path], Reranker]
 
 
@@ -52,12 +60,19 @@ class LiveReranker:
         self._folder: Path | None = None
         self._trouble = ""
         self._watcher: asyncio.Task[None] | None = None
-        self._worker = BatchWorker[_Pair, RerankScores](
+        self._worker = BatchWorker[_Job, _Done](
             "rerank",
             self._score,
             max_batch=1,  # a reranker batches over the query's own windows
             max_waiting=max(1, settings.serving.queue_size // _LINE_SHARE),
             observe=metrics.observe_batch("rerank"),
+        )
+        self._line = Admission(
+            "rerank",
+            queue_size=max(1, settings.serving.queue_size // _LINE_SHARE),
+            max_wait_s=settings.rerank.timeout_s,
+            patience_s=settings.rerank.timeout_s,
+            limit=Limit(_AT_ONCE, _AT_ONCE),
         )
 
     @property
@@ -87,7 +102,7 @@ class LiveReranker:
     def start(self) -> None:
         """Start the worker and the watch; needs a running event loop."""
         self._worker.start()
-        self._metrics.watch_queue("rerank", lambda: self._worker.waiting)
+        self._metrics.watch_queue("rerank", lambda: self._worker.waiting + self._line.waiting)
         if self._watches:
             self._watcher = asyncio.create_task(self._watch(), name="winnow-rerank-watch")
 
@@ -101,7 +116,31 @@ class LiveReranker:
         current = self._current
         if current is None:
             raise CapacityError("no reranker is loaded")
-        return await self._worker.submit((current, query, tuple(texts)))
+        async with self._line.admitted():
+            scores = await self._worker.submit((current, query, tuple(texts)))
+        if not isinstance(scores, RerankScores):
+            raise TypeError("the worker answered a question that was not asked")
+        return scores
+
+    def stored_tokens(self, collection: Collection) -> StoredTokens | None:
+        """Return the stage that compares what ``collection`` stores; None when it stores no tokens."""
+        if not collection.spec.token_dimensions:
+            return None
+        return StoredTokens(
+            collection,
+            partial(self._query_tokens, collection.spec.token_fingerprint),
+            self._settings.rerank.min_coverage,
+        )
+
+    async def _query_tokens(self, fingerprint: str, query: str) -> QueryTokens | None:
+        current = self._current
+        least = self._settings.encoders.min_coverage
+        if not isinstance(current, ExportedLateInteraction):
+            return None
+        if current.token_fingerprint(least) != fingerprint:
+            return None
+        tokens = await self._worker.submit((current, query, None))
+        return tokens if isinstance(tokens, QueryTokens) else None
 
     async def check(self) -> str:
         """Return a line for ``/ready`` after asking the current model for the golden pair.
@@ -127,9 +166,19 @@ class LiveReranker:
     def _wanted(self) -> Path | None:
         return chosen_model(self._settings.rerank, self._settings.home)
 
-    def _score(self, pairs: list[_Pair]) -> list[RerankScores]:
+    def _score(self, jobs: list[_Job]) -> list[_Done]:
         least = self._settings.rerank.min_coverage
-        return [score_known(model, query, texts, least) for model, query, texts in pairs]
+        try:
+            return [
+                _encoded(model, query) if texts is None else score_known(model, query, texts, least)
+                for model, query, texts in jobs
+            ]
+        except WinnowError:
+            raise
+        except Exception as error:
+            # Whatever a model raises, the search can be answered without it.
+            logger.exception("reranker_crashed")
+            raise EncoderError(f"the reranker failed with {type(error).__name__}, see the log") from error
 
     def _with_trouble(self, line: str) -> str:
         return f"{line}; {self._trouble}" if self._trouble else line
@@ -182,3 +231,7 @@ class LiveReranker:
             logger.warning("reranker_kept now=%s reason=%s", self.name, trouble)
             self._metrics.reranker_changes.labels("refused").inc()
         self._trouble = trouble
+
+
+def _encoded(model: Reranker, query: str) -> QueryTokens | None:
+    return model.query_tokens(query) if isinstance(model, ExportedLateInteraction) else None

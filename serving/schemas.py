@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from indexing.records import Mode, Scalar
-from retrieval.generation.protocol import ResponseMode
+from retrieval.generation.protocol import PassageUnit, ResponseMode
 
 Fusion = Literal["rrf", "dbsf", "weighted"]
 Offset = Annotated[int, Field(ge=0, description="in characters (Unicode code points) of the extracted text")]
@@ -43,6 +43,9 @@ class SearchBody(Request):
     rerank: bool | None = Field(None, description="false skips the reranker, true asks for it")
     window_size: int | None = Field(None, ge=0, le=50, description="sentences shown on each side of a hit")
     fusion: Fusion | None = Field(None, description="how the two sides' rankings become one")
+    per_source_cap: int | None = Field(
+        None, ge=0, le=1000, description="passages of one source before those of the others; 0: any number"
+    )
 
     model_config = ConfigDict(
         extra="forbid",
@@ -73,6 +76,7 @@ class QueryBody(ExpansionOptions, SearchBody):
     generate: bool | None = Field(None, description="false quotes sentences even where a model is configured")
     conversation_id: str | None = Field(None, description="go on with this conversation, and keep the turn")
     response_mode: ResponseMode | None = Field(None, description="one prompt, refining, or a tree of answers")
+    passages: PassageUnit | None = Field(None, description="what the model reads of the documents")
     max_tokens: int | None = Field(None, ge=1, le=8192, description="longest written answer")
     temperature: float | None = Field(None, ge=0, le=2)
 
@@ -121,6 +125,8 @@ class ResultReply(Reply):
     highlights: list[tuple[int, int]] = Field(description="matched sentences inside the window, as offsets")
     sources: list[str] = Field(description="every file that holds this document")
     metadata: dict[str, Scalar]
+    version: str = Field("", description="hash of the document's content, as it was indexed")
+    indexed_at: str = Field("", description="when this content was indexed; UTC")
 
 
 class StageReply(Reply):
@@ -201,9 +207,18 @@ class NewDocument(Request):
 
 
 class NewDocuments(Request):
-    """Documents to add or to replace."""
+    """Documents to add or to replace, or the URLs to fetch them from; not both in one request."""
 
-    documents: list[NewDocument] = Field(min_length=1, max_length=100_000)
+    documents: list[NewDocument] = Field(default_factory=list, max_length=100_000)
+    urls: list[Annotated[str, Field(min_length=1, max_length=2000)]] = Field(
+        default_factory=list, max_length=10_000, description="hosts must be in fetch.allowed_hosts"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> NewDocuments:
+        if bool(self.documents) == bool(self.urls):
+            raise ValueError('give "documents" or "urls", at least one, and not both')
+        return self
 
     model_config = ConfigDict(
         extra="forbid",
@@ -231,6 +246,9 @@ class JobCreated(Reply):
 class JobError(Reply):
     source: str
     reason: str
+    kind: str | None = Field(
+        None, description="which error, in words: damaged-file, read-limit, ...; null while the job runs"
+    )
 
 
 class JobReply(Reply):
@@ -327,6 +345,7 @@ class GenerationReply(Reply):
 
     model: str = Field(description='"unknown" until the server was asked and no name is configured')
     response_mode: ResponseMode
+    passages: PassageUnit
     classify: bool
     rewrite: bool
     hyde: bool
@@ -345,6 +364,7 @@ class CollectionReply(Reply):
     disk_bytes: int | None
     optimizing: bool
     read_only: bool
+    collection_generation: int = Field(1, description="moves when another encoder's collection is served")
     encoders: EncodersReply
     defaults: DefaultsReply
     generation: GenerationReply | None = Field(None, description="null where answers are only quoted")

@@ -14,6 +14,7 @@ import uvicorn
 from indexing.errors import SettingsError
 from indexing.settings import ServingSettings, Settings
 from serving.app import create_app
+from serving.connections import Connections
 from serving.guards import is_loopback
 from serving.state import open_service
 
@@ -21,9 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Names that a browser cannot open; loopback is among what they mean.
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
-_KEEP_ALIVE_S = 15
+_KEEP_ALIVE_S = 10
 _BACKLOG = 512
-_MAX_HEADER_BYTES = 64 * 1024
 
 
 class Server(uvicorn.Server):
@@ -92,6 +92,8 @@ def uvicorn_config(settings: Settings, app: object) -> uvicorn.Config:
     serving = settings.serving
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
+        # A callable that makes the protocol serves as well as its class.
+        http=Connections(serving).protocol,  # type: ignore[arg-type]
         host=serving.host,
         port=serving.port,
         log_config=None,
@@ -100,8 +102,6 @@ def uvicorn_config(settings: Settings, app: object) -> uvicorn.Config:
         ws="none",
         proxy_headers=False,
         backlog=_BACKLOG,
-        limit_concurrency=serving.max_connections,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=ceil(serving.shutdown_grace_s),
-        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
     )

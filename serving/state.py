@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 from indexing.catalog import Catalog
+from indexing.catalog.records import Window
 from indexing.collection.protocol import Collection
 from indexing.encoders.protocols import EncoderPair
-from indexing.errors import CollectionError, CollectionUnavailableError, DamagedShardError, SettingsError
+from indexing.errors import SettingsError
+from indexing.records import Embedding
 from indexing.settings import Settings
 from retrieval.generation.protocol import Generator
 from retrieval.records import SearchRequest, SearchResponse
+from serving.admission import Admission
 from serving.answering.cache import AnswerCache
 from serving.answering.writer import AnswerWriter
 from serving.conversations import Conversations
 from serving.deletion import Deleter
-from serving.encoding import EncodeWorker
+from serving.inspection.lexicon import Lexicon
 from serving.jobs import JobRunner, ingest_command
 from serving.looplag import LoopLag
 from serving.metrics import Metrics
 from serving.query_log import QueryLog
 from serving.readiness import Readiness
-from serving.reranking import LiveReranker
+from serving.reranking import LiveReranker, Load
 from serving.schemas import EncodersReply
 from serving.searching import recorded_search
+from serving.side_opening import SideOpener
+from serving.sides import Side, Sides
 from serving.threads import in_thread
 from serving.uploads import remove_abandoned
 
@@ -38,6 +43,12 @@ class SearchFunction(Protocol):
     """The one call of ``retrieval.search.Searcher`` that requests make."""
 
     async def search(self, request: SearchRequest) -> SearchResponse: ...
+
+
+class EmbedText(Protocol):
+    """Both vectors of a text, as a question has them."""
+
+    async def __call__(self, text: str) -> Embedding: ...
 
 
 class Closable(Protocol):
@@ -62,6 +73,10 @@ class Service:
     parts: list[Closable] = field(default_factory=list)
     query_log: QueryLog | None = None
     generator: Generator | None = None
+    admission: Admission | None = None
+    embed_text: EmbedText | None = None
+    lexicon: Lexicon | None = None
+    collection_generation: int = 1
     writer: AnswerWriter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,8 +85,14 @@ class Service:
             self.generator,
             self.settings.generation,
             self.settings.expansion,
+            self._read_windows,
             self._answer_cache(),
         )
+
+    async def _read_windows(
+        self, tenant: str, places: Sequence[tuple[str, str, int]], size: int
+    ) -> Sequence[Window | None]:
+        return await in_thread(self.catalog.windows, tenant, places, size)
 
     def _answer_cache(self) -> AnswerCache | None:
         size = self.settings.generation.cache_answers
@@ -81,7 +102,17 @@ class Service:
         async def revision(tenant: str) -> int:
             return await in_thread(self.catalog.revision, tenant)
 
-        return AnswerCache(size, revision, lambda: self.reranker_name)
+        return AnswerCache(size, revision, lambda: f"{self.collection_generation} {self.reranker_name}")
+
+    def take(self, side: Side) -> None:
+        """Answer from this generation; without an await, so that no request sees half of it."""
+        self.collection = side.collection
+        self.searcher = side.searcher
+        self.encoders = _describe(side.encoders)
+        self.readiness = side.readiness
+        self.embed_text = side.worker.query
+        self.lexicon = Lexicon(side.encoders)
+        self.collection_generation = side.number
 
     @property
     def reranker_name(self) -> str | None:
@@ -100,10 +131,13 @@ class Service:
         await in_thread(self.catalog.close)
 
 
-async def open_service(settings: Settings, metrics: Metrics | None = None) -> Service:
+async def open_service(
+    settings: Settings, metrics: Metrics | None = None, load_reranker: Load | None = None
+) -> Service:
     """Load the models, open the stores, and begin to look after jobs.
 
-    A home folder without a collection gets an empty one.
+    A home folder without a collection gets an empty one.  ``load_reranker``
+    opens reranker folders another way than usual: faults are tried with it.
 
     Raises:
         SettingsError: ``collection.home`` is "memory".
@@ -119,7 +153,7 @@ async def open_service(settings: Settings, metrics: Metrics | None = None) -> Se
     parts: list[Closable] = []
     catalog = await in_thread(_open_catalog, settings)
     try:
-        return await _open_parts(settings, metrics, catalog, parts)
+        return await _open_parts(settings, metrics, catalog, parts, load_reranker)
     except BaseException:
         for part in reversed(parts):
             await part.close()
@@ -128,13 +162,26 @@ async def open_service(settings: Settings, metrics: Metrics | None = None) -> Se
 
 
 async def _open_parts(
-    settings: Settings, metrics: Metrics, catalog: Catalog, parts: list[Closable]
+    settings: Settings,
+    metrics: Metrics,
+    catalog: Catalog,
+    parts: list[Closable],
+    load_reranker: Load | None,
 ) -> Service:
-    reranker = LiveReranker(settings, metrics)
-    collection, encoders = await _open_all(settings, catalog, reranker)
-    parts.append(collection)
-    worker = EncodeWorker(encoders, settings.serving, metrics, lambda: _average_length(catalog))
-    parts.append(worker)
+    reranker = LiveReranker(settings, metrics, load_reranker)
+    generator = _open_generator(settings)
+    admission = _admission(settings, metrics)
+    opener = SideOpener(settings, catalog, metrics, reranker, generator, admission)
+    first = await opener.open(load_first=True)
+    sides = Sides(
+        catalog,
+        metrics,
+        first,
+        opener.open,
+        watch_s=settings.collection.watch_s,
+        longest_s=settings.serving.deadline_s,
+    )
+    parts.append(sides)
     reranker.start()
     parts.append(reranker)
     jobs = JobRunner(ingest_command(settings.home), lambda: in_thread(catalog.unfinished_jobs), metrics)
@@ -145,34 +192,32 @@ async def _open_parts(
     if query_log is not None:
         parts.append(query_log)
     await in_thread(remove_abandoned, settings.home)
-    generator = _open_generator(settings)
     if generator is not None:
         parts.append(_Generation(generator))
     conversations = await in_thread(Conversations, settings.home, days=settings.generation.conversation_days)
     jobs.start()
-    return Service(
+    service = Service(
         settings=settings,
         catalog=catalog,
-        collection=collection,
-        searcher=_searcher(settings, catalog, collection, encoders, worker, reranker),
-        encoders=_describe(encoders),
+        collection=first.collection,
+        searcher=first.searcher,
+        admission=admission,
+        encoders=_describe(first.encoders),
         jobs=jobs,
         deleter=Deleter(settings),
-        readiness=Readiness(
-            catalog,
-            collection,
-            worker.query,
-            reranker.check if reranker.possible else None,
-            None if generator is None else generator.check,
-            _optional(settings),
-        ),
+        readiness=first.readiness,
         metrics=metrics,
         conversations=conversations,
         generator=generator,
         reranker=reranker,
         parts=parts,
         query_log=query_log,
+        embed_text=first.worker.query,
+        lexicon=Lexicon(first.encoders),
+        collection_generation=first.number,
     )
+    sides.start(service.take)
+    return service
 
 
 def _open_generator(settings: Settings) -> Generator | None:
@@ -182,11 +227,6 @@ def _open_generator(settings: Settings) -> Generator | None:
     from retrieval.generation.client import open_generator
 
     return open_generator(settings.generation, settings.home)
-
-
-def _optional(settings: Settings) -> frozenset[str]:
-    """Without the language model sentences are quoted, unless that is ruled out."""
-    return frozenset({"generation"} if settings.generation.fallback == "extractive" else ())
 
 
 class _Generation:
@@ -216,90 +256,18 @@ def _open_query_log(settings: Settings) -> QueryLog | None:
     return QueryLog(serving.query_log, settings.retrieval.mode, max_bytes=size)
 
 
-def _load_encoders(settings: Settings, catalog: Catalog) -> EncoderPair:
-    from indexing.encoders import load_encoders
-
-    return load_encoders(settings.encoders, average_length=_average_length(catalog))
-
-
-def _average_length(catalog: Catalog) -> float | None:
-    average = catalog.meta("sparse_average_length")
-    return None if average is None else float(average)
-
-
-async def _open_all(
-    settings: Settings, catalog: Catalog, reranker: LiveReranker
-) -> tuple[Collection, EncoderPair]:
-    """Load the models while the engine process starts; the two take about as long."""
-    existing = asyncio.create_task(_open_existing(settings))
-    try:
-        encoders, _ = await asyncio.gather(
-            in_thread(_load_encoders, settings, catalog), in_thread(reranker.load_first)
-        )
-        collection = await existing
-        try:
-            return await _checked(settings, collection, encoders), encoders
-        except BaseException:
-            if collection is not None:
-                await collection.close()
-            raise
-    finally:
-        if not existing.done():
-            existing.cancel()
-
-
-async def _open_existing(settings: Settings) -> Collection | None:
-    """Return the collection that is there, None when there is none yet."""
-    from indexing.collection import open_collection
-
-    try:
-        return await open_collection(settings, None)
-    except (CollectionUnavailableError, DamagedShardError):
-        raise
-    except CollectionError as error:
-        logger.debug("no_collection_yet reason=%s", error)
-        return None
-
-
-async def _checked(settings: Settings, collection: Collection | None, encoders: EncoderPair) -> Collection:
-    """Return the collection, made for these encoders or created for them.
-
-    Raises:
-        FingerprintMismatchError: other encoders built it.
-    """
-    from indexing.collection import open_collection
-    from indexing.collection.protocol import check_spec
-    from indexing.session import spec_of
-
-    spec = spec_of(encoders)
-    if collection is None:
-        return await open_collection(settings, spec)
-    check_spec((await collection.info()).spec, spec)
-    return collection
-
-
-def _searcher(
-    settings: Settings,
-    catalog: Catalog,
-    collection: Collection,
-    encoders: EncoderPair,
-    worker: EncodeWorker,
-    reranker: LiveReranker,
-) -> SearchFunction:
-    from retrieval.search import Searcher
-
-    return Searcher(
-        collection,
-        catalog,
-        worker.query,
-        retrieval=settings.retrieval,
-        reranking=settings.rerank,
-        coverage=encoders.coverage,
-        min_coverage=settings.encoders.min_coverage,
-        rerank=reranker.score if reranker.possible else None,
-        has_reranker=reranker.available,
-        embed_document=worker.document,
+def _admission(settings: Settings, metrics: Metrics) -> Admission:
+    serving = settings.serving
+    refused = metrics.refused.labels("search")
+    admission = Admission(
+        "search",
+        queue_size=serving.queue_size,
+        max_wait_s=serving.max_wait_s,
+        patience_s=serving.deadline_s / 2,  # what comes next has to be done by then too
+        on_refusal=refused.inc,
     )
+    metrics.watch_queue("search", lambda: admission.waiting)
+    return admission
 
 
 def _describe(encoders: EncoderPair) -> EncodersReply:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from serving.access.principal import Access
+from serving.qdrant_api.shape import is_dashboard, is_qdrant
 
 Rule = Literal["open", "optional"] | Access
 
@@ -41,4 +42,7 @@ def rule_of(method: str, path: str) -> Rule:
         return "open"
     if path.startswith(_API):
         return "read" if asked == "GET" else "write"
+    if is_qdrant(path):
+        # It only reads, by POST as well; what would write is refused by the routes, in Qdrant's words.
+        return "open" if asked == "GET" and is_dashboard(path) else "read"
     return "admin"

@@ -15,6 +15,7 @@ from indexing.errors import InputError, WinnowError
 from retrieval.generation.prompts import Turn
 from retrieval.generation.protocol import Message
 from retrieval.records import SearchRequest
+from serving.answering.history import repeated_turns
 from serving.answering.measuring import counted, last_of, measure
 from serving.answering.records import AnswerRequest, Event, Piece, Written
 from serving.chat_schemas import (
@@ -61,7 +62,7 @@ async def chat(body: ChatBody, service: ServiceDep, tenant: TenantDep) -> Respon
 
     Earlier messages are the conversation. Nothing is kept: `/v1/conversations` does that.
     """
-    request = _request(body, service, tenant)
+    request = await _request(body, service, tenant)
     events = counted(service.writer.write(request), service)
     first = await anext(events)
     made = f"chatcmpl-{request_id()}"
@@ -83,7 +84,7 @@ async def chat(body: ChatBody, service: ServiceDep, tenant: TenantDep) -> Respon
     )
 
 
-def _request(body: ChatBody, service: Service, tenant: str) -> AnswerRequest:
+async def _request(body: ChatBody, service: Service, tenant: str) -> AnswerRequest:
     *before, last = body.messages
     if last.role != "user":
         raise InputError(f"the last message is of role {last.role!r}; it must be the user's question")
@@ -94,6 +95,8 @@ def _request(body: ChatBody, service: Service, tenant: str) -> AnswerRequest:
     ]
     system = "\n".join(one.text for one in body.messages if one.role in ("system", "developer"))
     options = body.winnow
+    generation = service.settings.generation
+    model = None if options.generate is False else service.generator
     return AnswerRequest(
         search=SearchRequest(
             query=last.text,
@@ -104,13 +107,14 @@ def _request(body: ChatBody, service: Service, tenant: str) -> AnswerRequest:
             rerank=options.rerank,
         ),
         expand=expansions(options, service.settings.expansion),
-        response_mode=options.response_mode or service.settings.generation.response_mode,
+        response_mode=options.response_mode or generation.response_mode,
         max_tokens=body.max_completion_tokens or body.max_tokens,
         temperature=body.temperature,
-        history=_turns(told),
+        history=await repeated_turns(_turns(told), generation.history_tokens, model),
         said=tuple(told),
         generate=options.generate is not False,
         system=system,
+        passages=options.passages,
     )
 
 

@@ -66,7 +66,7 @@ async def list_conversations(
     summary="Turns of a conversation",
 )
 async def read(conversation_id: str, service: ServiceDep, tenant: TenantDep) -> Response:
-    """Return what was asked and answered, with the citations."""
+    """Return what was asked and answered, with the citations, the passages, and what did not hold."""
     saved = await in_thread(service.conversations.turns, tenant, conversation_id)
     turns = [
         TurnReply.model_validate(
@@ -77,6 +77,7 @@ async def read(conversation_id: str, service: ServiceDep, tenant: TenantDep) -> 
                 "model": turn.model,
                 "citations": [citation_reply(one) for one in turn.citations],
                 "created_at": turn.created_at,
+                "evidence": turn.evidence,
             }
         )
         for turn in saved

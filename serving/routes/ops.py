@@ -120,6 +120,7 @@ async def collection(
             disk_bytes=info.disk_bytes if sees_all else None,
             optimizing=info.optimizing,
             read_only=info.read_only,
+            collection_generation=service.collection_generation,
             encoders=service.encoders.model_copy(update={"reranker": service.reranker_name}),
             defaults=DefaultsReply(
                 mode=defaults.mode,
@@ -142,6 +143,7 @@ def _generation(service: Service) -> GenerationReply | None:
     return GenerationReply(
         model=service.generator.model,
         response_mode=service.settings.generation.response_mode,
+        passages=service.settings.generation.passages,
         classify=wanted.classify,
         rewrite=wanted.rewrite,
         hyde=wanted.hyde,

@@ -14,17 +14,17 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, TypeAdapter
 from starlette.responses import Response, StreamingResponse
 
-from indexing.errors import GenerationError, WinnowError
-from retrieval.generation.prompts import Turn
-from serving.answering.history import recent_turns
+from indexing.errors import WinnowError
+from serving.answering.history import repeated_turns
 from serving.answering.measuring import counted, last_of, measure
-from serving.answering.records import AnswerRequest, Event, Found, Piece, StageDone, Written
+from serving.answering.records import AnswerRequest, Event, Found, Labelled, Piece, StageDone, Written
 from serving.context import request_id
 from serving.conversations import said
 from serving.convert import (
     citation_replies,
     expansions,
     flaw_replies,
+    labelled_replies,
     query_reply,
     result_reply,
     search_request,
@@ -37,6 +37,7 @@ from serving.replies import ModelResponse
 from serving.routes.problems import NOT_FOUND, PROBLEMS
 from serving.schemas import CitationReply, FlawReply, QueryBody, QueryReply, ResultReply
 from serving.state import Service
+from serving.stream_schemas import DoneReply, LabelledReply, PieceReply
 from serving.threads import in_thread, to_the_end
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,14 @@ router = APIRouter(tags=["search"])
 
 _RESULTS = TypeAdapter(list[ResultReply])
 _CITATIONS = TypeAdapter(list[CitationReply])
+_LABELLED = TypeAdapter(list[LabelledReply])
 _FLAWS = TypeAdapter(list[FlawReply])
 
 _STREAM = {
     "description": (
-        "With `stream`, server-sent events: `stage` for each step, `results`, `answer` (pieces to be "
-        "joined; one with `restart` discards those before it), `citations`, `flaws` and `usage` of a "
+        "With `stream`, server-sent events: `stage` for each step, `results`, `passages` (what the labels "
+        "of a written answer mean), `answer` (pieces to be joined; one with `restart` discards those "
+        "before it), `citations`, `flaws` and `usage` of a "
         "written answer, then `done` with the final text; or `error` with a problem body when it fails "
         "half-way."
     ),
@@ -101,13 +104,7 @@ async def answer_request(body: QueryBody, service: Service, tenant: str) -> Answ
         else []
     )
     sent = [turn.sent for turn in saved if turn.sent is not None]
-    history: tuple[Turn, ...] = ()
-    if sent and service.generator is not None and body.generate is not False:
-        try:
-            history = await recent_turns(sent, generation.history_tokens, service.generator.count_tokens)
-        except GenerationError:
-            # The writer meets the same failure, and knows what to do instead.
-            history = tuple(sent)
+    model = None if body.generate is False else service.generator
     return AnswerRequest(
         search=search_request(body, tenant),
         expand=expansions(body, service.settings.expansion),
@@ -115,9 +112,10 @@ async def answer_request(body: QueryBody, service: Service, tenant: str) -> Answ
         max_sentences=body.max_sentences,
         max_tokens=body.max_tokens,
         temperature=body.temperature,
-        history=history,
+        history=await repeated_turns(sent, generation.history_tokens, model),
         said=said(saved),
         generate=body.generate is not False,
+        passages=body.passages,
     )
 
 
@@ -145,13 +143,16 @@ async def _told(
         yield format_sse_event(event="error", data_str=json.dumps(winnow_problem(error)))
 
 
-def _event_bytes(event: StageDone | Found | Piece) -> bytes:
+def _event_bytes(event: StageDone | Found | Labelled | Piece) -> bytes:
     if isinstance(event, StageDone):
         return _event("stage", stage_reply(event.stage))
     if isinstance(event, Found):
         results = [result_reply(result) for result in event.results]
         return format_sse_event(event="results", data_str=_RESULTS.dump_json(results).decode())
-    return _event("answer", _AnswerPiece(text=event.text, kind=event.kind, restart=event.restart))
+    if isinstance(event, Labelled):
+        labelled = _LABELLED.dump_json(labelled_replies(event.passages)).decode()
+        return format_sse_event(event="passages", data_str=labelled)
+    return _event("answer", PieceReply(text=event.text, kind=event.kind, restart=event.restart))
 
 
 def _ending(written: Written) -> list[bytes]:
@@ -166,22 +167,8 @@ def _ending(written: Written) -> list[bytes]:
     return pieces
 
 
-class _AnswerPiece(BaseModel):
-    text: str
-    kind: str
-    restart: bool
-
-
-class _Done(BaseModel):
-    request_id: str
-    degraded: list[str]
-    answer: str
-    kind: str
-    conversation_id: str | None
-
-
-def _done(written: Written, conversation_id: str | None) -> _Done:
-    return _Done(
+def _done(written: Written, conversation_id: str | None) -> DoneReply:
+    return DoneReply(
         request_id=request_id(),
         degraded=list(written.receipt.degraded),
         answer=written.answer.text,

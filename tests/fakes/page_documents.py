@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+QUESTION = "When should a slow sand filter be cleaned after an algal bloom?"
 EVIL_TITLE = "<script>window.hacked = 'title'</script>"
 EVIL_TEXT = (
     'Sand <img src="x" onerror="window.hacked = \'text\'"> is washed before use. '

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.fakes.page_documents import Block, blocks
+from tests.fakes.page_inspect import inspect
 from tests.fakes.page_search import WINDOW, Document, Search, answer, document
 
 PAGE = Path(__file__).resolve().parents[2] / "serving" / "page"
@@ -101,6 +102,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.json(self.collection())
         if parts[1] == "jobs":
             return self.jobs(parts[2:])
+        if parts[1] == "inspect":
+            found = inspect(self.state.documents, parts[2:], query)
+            return self.problem(404, "no such point") if found is None else self.json(found)
         if parts[1:] == ["documents"]:
             return self.upload(body) if method == "POST" else self.documents(query)
         return self.one_document(method, parts[2:], query)

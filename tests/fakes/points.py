@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from indexing.collection import CollectionSpec
-from indexing.records import Embedding, Point, SparseVector
+from indexing.records import Embedding, Point, SparseVector, TokenVectors
 from indexing.settings import CollectionSettings, Settings
 
 DIMENSIONS = 16
 SPEC = CollectionSpec(DIMENSIONS, "dense-a", "sparse-a", sparse_idf=True)
+TOKEN_DIMENSIONS = 24
+TOKEN_SPEC = replace(
+    SPEC, token_fingerprint="tokens-a", token_dimensions=TOKEN_DIMENSIONS, pooled_dimensions=8
+)
 
 
 def settings_in(folder: Path, **collection: object) -> Settings:
@@ -26,6 +31,13 @@ def embedding(rng: np.random.Generator, *, dense: bool = True, terms: int = 4) -
     weights = tuple(float(np.float32(value)) for value in rng.uniform(0.1, 3, len(indices)))
     vector = rng.normal(size=DIMENSIONS).astype(np.float32) if dense else None
     return Embedding(vector, SparseVector(tuple(indices), weights))
+
+
+def token_vectors(rng: np.random.Generator, most: int = 12) -> TokenVectors:
+    """Unit rows and a pooled vector as ``TOKEN_SPEC`` has them."""
+    rows = rng.normal(size=(int(rng.integers(1, most + 1)), TOKEN_DIMENSIONS))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return TokenVectors(rows.astype(np.float32), rng.normal(size=8).astype(np.float32))
 
 
 def point(number: int, rng: np.random.Generator, *, tenant: str = "default", dense: bool = True) -> Point:

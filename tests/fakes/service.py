@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from indexing.catalog.records import DocumentRecord, JobRecord
+from indexing.catalog.records import DocumentRecord, JobRecord, Window
 from indexing.collection.protocol import CollectionInfo, CollectionSpec
 from indexing.errors import NotFoundError, QueryError
 from indexing.records import DEFAULT_TENANT, Embedding, Sentence, SparseVector
@@ -129,6 +129,30 @@ class FakeCatalog:
             for ordinal, match in enumerate(found)
         ]
 
+    def windows(self, tenant: str, wanted: Sequence[tuple[str, str, int]], size: int) -> list[Window | None]:
+        return [self._window(tenant, *one, size) for one in wanted]
+
+    def _window(self, tenant: str, doc_id: str, version: str, ordinal: int, size: int) -> Window | None:
+        if doc_id not in self.texts or self.document(tenant, doc_id).version != version:
+            return None
+        shown = self.sentences(tenant, doc_id)[max(0, ordinal - size) : ordinal + size + 1]
+        start, end = shown[0].start, shown[-1].end
+        return Window(
+            tenant=tenant,
+            doc_id=doc_id,
+            version=version,
+            first=shown[0].ordinal,
+            last=shown[-1].ordinal,
+            start=start,
+            end=end,
+            text=self.texts[doc_id][start:end],
+            spans=tuple((one.start, one.end) for one in shown),
+            title=doc_id.title(),
+            source=f"file:{doc_id}",
+            sources=(f"file:{doc_id}",),
+            pages=tuple(one.page for one in shown),
+        )
+
     def create_job(
         self,
         tenant: str,
@@ -229,14 +253,15 @@ class FakeSearcher:
                     found.append((-shared, doc_id, sentence, text))
         found.sort(key=lambda item: (item[0], item[1], item[2].ordinal))
         results = tuple(
-            _result(rank, -negative, doc_id, sentence, text)
+            _result(rank, -negative, self.catalog.document(request.tenant, doc_id), sentence, text)
             for rank, (negative, doc_id, sentence, text) in enumerate(found[: request.top_n or 10], 1)
         )
         stages = (Stage("embed", 1.25, {"terms": len(asked)}), Stage("rerank", 0.0, {"rerank": "off"}))
         return SearchResponse(results, Receipt(stages, self.degraded))
 
 
-def _result(rank: int, shared: int, doc_id: str, sentence: Sentence, text: str) -> SearchResult:
+def _result(rank: int, shared: int, document: DocumentRecord, sentence: Sentence, text: str) -> SearchResult:
+    doc_id = document.doc_id
     return SearchResult(
         id=f"{doc_id}-{sentence.ordinal}",
         doc_id=doc_id,
@@ -256,6 +281,8 @@ def _result(rank: int, shared: int, doc_id: str, sentence: Sentence, text: str) 
         highlights=((sentence.start, sentence.end),),
         highlight_pages=(sentence.page,),
         sources=(f"file:{doc_id}",),
+        version=document.version,
+        ordinal=sentence.ordinal,
     )
 
 

@@ -36,3 +36,16 @@ def talk(driver: webdriver.Chrome, tmp_path: Path, model: HeldGenerator) -> Iter
     driver.get("about:blank")
     server.close()
     assert complaints == []
+
+
+@pytest.fixture
+def guarded(driver: webdriver.Chrome, tmp_path: Path, model: HeldGenerator) -> Iterator[Page]:
+    """The page on a service with keys; a refused request is a line on the console, so none is looked at."""
+    server = TalkServer(tmp_path, model, require_keys=True)
+    page = Page(driver, server)  # type: ignore[arg-type]
+    page.resize(1280, 900)
+    yield page
+    page.js("sessionStorage.clear(); localStorage.clear()")
+    driver.get("about:blank")
+    server.close()
+    driver.get_log("browser")

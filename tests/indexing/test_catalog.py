@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from indexing.catalog import open_catalog
 from indexing.catalog.staging import AddDocument, BeginSource, FinishSource
 from indexing.errors import CatalogError, NotFoundError
-from indexing.ingest.prepare import BLOCK_CHARS, prepare
+from indexing.parsing.prepare import BLOCK_CHARS, prepare
 from indexing.records import Extraction, Heading, Sentence
 from indexing.settings import IndexingSettings
 from tests.fakes.index_parts import fake_settings
@@ -135,7 +135,9 @@ def test_blocks_partition_any_text(lines):
 def test_pages_and_sections_come_back(catalog):
     text = "Intro\nHead\nA.\nB.\nC.\n"
     fields = {"headings": (Heading(6, 1, "Head"),), "pages": (0, 14)}
-    store(catalog, prepared(text, **fields))
+    version = store(catalog, prepared(text, **fields))
+    [window] = catalog.windows("default", [("d", version, 3)], 2)
+    assert window.pages == (1, 1, 2, 2)
     found = catalog.sentences("default", "d")
     assert [(s.text, s.section, s.page) for s in found] == [
         ("Intro", "", 1),

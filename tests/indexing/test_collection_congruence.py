@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,7 +14,9 @@ import pytest
 
 from indexing.collection import Collection, drop_collection, open_collection, parse_filter
 from indexing.records import Embedding, Hit, Mode, SparseVector
+from indexing.settings import Settings
 from tests.fakes.points import SPEC, embedding, point, point_id, settings_in
+from tests.fakes.qdrant_server import QdrantServer
 
 TENANTS = ("default", "acme", "zoé")
 FILTERS: list[Mapping[str, object] | None] = [
@@ -152,18 +155,24 @@ def server_home() -> list[str]:
     return ["server"] if os.environ.get("WINNOW_TEST_QDRANT_URL") else []
 
 
-@pytest.mark.parametrize("home", ["embedded", *server_home()])
+@contextmanager
+def settings_of(home: str, folder: Path) -> Iterator[Settings]:
+    """A home's settings; "rest" is the server home over HTTP against the protocol's fake."""
+    name = f"test-{uuid4()}"
+    if home == "rest":
+        with QdrantServer() as server:
+            yield settings_in(folder, home="server", name=name, url=server.url, prefer_grpc=False)
+    else:
+        url = os.environ.get("WINNOW_TEST_QDRANT_URL", "http://127.0.0.1:6333")
+        yield settings_in(folder, home=home, name=name, url=url)
+
+
+@pytest.mark.parametrize("home", ["embedded", "rest", *server_home()])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_homes_agree(tmp_path: Path, home: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
 
-    async def run() -> None:
-        settings = settings_in(
-            tmp_path,
-            home=home,
-            name=f"test-{uuid4()}",
-            url=os.environ.get("WINNOW_TEST_QDRANT_URL", "http://127.0.0.1:6333"),
-        )
+    async def run(settings: Settings) -> None:
         tested = await open_collection(settings, SPEC)
         memory = await open_collection(settings_in(tmp_path, home="memory"), SPEC)
         state: dict[int, str] = {}
@@ -180,7 +189,8 @@ def test_homes_agree(tmp_path: Path, home: str, seed: int) -> None:
             await tested.close()
             await drop_collection(settings)
 
-    asyncio.run(run())
+    with settings_of(home, tmp_path) as settings:
+        asyncio.run(run(settings))
 
 
 def test_one_tenant_alone_and_then_two(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_good_points_pass() -> None:
             with_sparse((0, 2**32 - 1), (0.0, -1)),
             with_payload(metadata={"deep": [1, None, {"a": 0.5}], "汉": "字"}),
         ],
-        DIMENSIONS,
+        SPEC,
     )
 
 
@@ -98,7 +98,7 @@ BAD_POINTS = {
 @pytest.mark.parametrize("name", BAD_POINTS)
 def test_bad_points_are_refused(name: str) -> None:
     with pytest.raises(VectorError):
-        check_points([GOOD, BAD_POINTS[name]], DIMENSIONS)
+        check_points([GOOD, BAD_POINTS[name]], SPEC)
 
 
 # ── frames ────────────────────────────────────────────────────────────────

@@ -50,6 +50,7 @@ def test_commands_are_told_from_paths():
     names = {
         command.name or command.callback.__name__.replace("_", "-") for command in cli.app.registered_commands
     }
+    names |= {group.name for group in cli.app.registered_groups}
     assert names == set(cli.COMMANDS)
 
 

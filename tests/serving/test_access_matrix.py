@@ -23,6 +23,7 @@ from serving.access.keys import KeyStore
 from serving.app import create_app
 from serving.state import open_service
 from tests.fakes.openai_server import FakeOpenAI, serve
+from tests.fakes.qdrant_requests import qdrant_requests
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +101,14 @@ ASKED: dict[tuple[str, str], Any] = {
     ("get", "/v1/jobs"): lambda _: [("/v1/jobs", {"params": {"limit": 1000}})],
     ("get", "/v1/jobs/{job_id}"): lambda other: [(f"/v1/jobs/{other.job}", {})],
     ("get", "/v1/collection"): lambda _: [("/v1/collection", {"params": {"facet_limit": 1000}})],
+    ("get", "/v1/inspect/points"): lambda _: [
+        ("/v1/inspect/points", {"params": params}) for params in ({"limit": 500}, {"doc_id": "shared"})
+    ],
+    ("get", "/v1/inspect/points/{point_id}"): lambda other: [
+        (f"/v1/inspect/points/{one}", {}) for one in sorted(other.results)
+    ],
+    ("get", "/v1/inspect/map"): lambda _: [("/v1/inspect/map", {"params": {"sample": 2000}})],
+    **{(method, f"/qdrant{path}"): asked for (method, path), asked in qdrant_requests().items()},
     ("get", "/health"): lambda _: [("/health", {})],
     ("get", "/ready"): lambda _: [("/ready", {})],
     ("get", "/metrics"): lambda _: [("/metrics", {})],
@@ -117,6 +126,8 @@ NOT_THERE = {
     ("get", "/v1/conversations/{conversation_id}"),
     ("delete", "/v1/conversations/{conversation_id}"),
     ("get", "/v1/jobs/{job_id}"),
+    ("get", "/v1/inspect/points/{point_id}"),
+    ("get", "/qdrant/collections/{name}/points/{point_id}"),
 }
 
 
@@ -207,6 +218,11 @@ async def _finds_its_own(client: httpx.AsyncClient, one: Tenant) -> None:
         ("/v1/conversations", {}),
         (f"/v1/conversations/{one.conversation}", {}),
         ("/v1/collection", {}),
+        ("/v1/inspect/points", {}),
+        ("/v1/inspect/map", {}),
+        ("/qdrant/collections/winnow/points/scroll", {"json": {}}),
+        ("/qdrant/collections/winnow/points/query", {"json": {"with_payload": True}}),
+        ("/qdrant/collections/winnow/facet", {"json": {"key": "doc_id"}}),
     ):
         answer = await client.request("POST" if options else "GET", path, headers=one.headers, **options)
         assert answer.status_code == 200, (path, answer.text)

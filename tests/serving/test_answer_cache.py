@@ -13,7 +13,7 @@ from retrieval.records import SearchRequest
 from serving.answering.cache import AnswerCache
 from serving.answering.records import AnswerRequest, Expand, Piece, Written
 from serving.answering.writer import AnswerWriter
-from tests.serving.test_answer_writer import TEXTS, Bench, result
+from tests.serving.test_answer_writer import TEXTS, Bench, no_windows, result
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,8 @@ class Cached(Bench):
         self.reranker: str | None = None
         self.cache = AnswerCache(size, self.revised, lambda: self.reranker)
         self.writer = AnswerWriter(
-            self.search, self.model, GenerationSettings(**settings), ExpansionSettings(), self.cache
+            *(self.search, self.model, GenerationSettings(**settings), ExpansionSettings()),
+            *(no_windows, self.cache),
         )
 
     async def revised(self, tenant: str) -> int:
@@ -66,6 +67,7 @@ async def test_the_same_question_is_answered_from_memory() -> None:
         replace(QUESTION, search=replace(QUESTION.search, top_n=3)),
         replace(QUESTION, expand=Expand(decompose=True)),
         replace(QUESTION, response_mode="refine"),
+        replace(QUESTION, passages="windows"),
         replace(QUESTION, system="Be brief."),
     ],
 )

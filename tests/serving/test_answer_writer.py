@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,11 @@ def result(number: int, text: str, dense: float = 0.8, rerank: float | None = No
     )
 
 
+async def no_windows(tenant: str, places: Sequence[object], size: int) -> list[None]:
+    """A catalogue from which every document went meanwhile: passages stay what was found."""
+    return [None] * len(places)
+
+
 class Bench:
     def __init__(self, reply=None, results=None, generation=None, expansion=None) -> None:
         self.model = ScriptedGenerator(reply if reply is not None else "Trams run every ten minutes [1].")
@@ -60,7 +66,7 @@ class Bench:
         self.searches: list[SearchRequest] = []
         settings = GenerationSettings.model_validate(generation or {})
         self.writer = AnswerWriter(
-            self.search, self.model, settings, ExpansionSettings.model_validate(expansion or {})
+            self.search, self.model, settings, ExpansionSettings.model_validate(expansion or {}), no_windows
         )
 
     async def search(self, request: SearchRequest) -> SearchResponse:
@@ -238,6 +244,11 @@ async def test_no_search_where_no_document_could_help(question: str, answer: str
     events, written = await bench(question, expand=Expand(classify=True))
     assert bench.searches == []
     assert told(events) == written.answer.text == answer
+    # The next prompt repeats what was said.
+    assert written.turn is not None
+    await bench("How often?", history=(written.turn,), expand=Expand(rewrite=False))
+    said = [Message("user", question), Message("assistant", answer)]
+    assert list(bench.model.requests[-1].messages[1:3]) == said
     assert written.answer.citations == ()
 
 
@@ -251,6 +262,47 @@ async def test_other_response_modes_go_through_all_passages(mode: str) -> None:
     assert generate.details["groups"] == 3
     assert written.answer.citations[0].doc_id == "doc1"
     assert written.usage is not None
+
+
+@pytest.mark.parametrize("mode", ["refine", "tree_summarize"])
+async def test_several_calls_have_the_time_of_one_answer(mode: str) -> None:
+    bench = Bench(lambda _: None, generation={"timeout_s": 0.2})
+    events, written = await bench(response_mode=mode)
+    assert written.receipt.degraded == ("generate: the calls were not done within 0.2 s",)
+    assert written.answer.kind == "extractive"
+    assert told(events) == written.answer.text
+
+
+@pytest.mark.parametrize("mode", ["refine", "tree_summarize"])
+async def test_a_reader_that_leaves_closes_every_call(mode: str) -> None:
+    bench = Bench("word " * 500_000, generation={"context_tokens": 64})
+    bench.results = tuple(result(n, t + " filler" * 40) for n, t in enumerate(TEXTS))
+    calls = 3 if mode == "tree_summarize" else 1
+    asking = asyncio.create_task(bench(response_mode=mode))
+    while len(bench.model.requests) < calls:
+        await asyncio.sleep(0.01)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert bench.model.closed == calls
+
+
+async def test_what_was_shown_before_is_asked_in_one_call() -> None:
+    """A mode of several calls has nothing to spread where an earlier turn showed every passage."""
+    bench = Bench("The depot opens at five [2].")
+    _, first = await bench(response_mode="refine")
+    assert first.turn is not None
+    _, again = await bench(
+        "And?", response_mode="refine", history=(first.turn,), expand=Expand(rewrite=False)
+    )
+    assert [one.doc_id for one in first.turn.passages] == ["doc1"], "the turn shows what its answer cites"
+    bench.results = bench.results[1:2]
+    _, third = await bench(
+        "And?", response_mode="refine", history=(first.turn,), expand=Expand(rewrite=False)
+    )
+    assert stages(third)[-3:] == ["pack", "generate", "check"]
+    assert [one.doc_id for one in again.answer.citations] == ["doc1"]
+    assert TEXTS[1] not in bench.model.requests[-1].messages[-1].content
 
 
 async def test_a_reader_that_leaves_closes_the_model() -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from indexing.errors import NotFoundError
-from retrieval.generation.prompts import ContextPassage, Turn
+from retrieval.generation.prompts import ContextPassage, Turn, render_passage
 from retrieval.generation.protocol import TokenCounts
 from retrieval.records import Answer, Citation, Receipt
-from serving.answering.history import recent_turns
+from serving.answering.history import condensed_turn, recent_turns
 from serving.answering.records import Written
 from serving.conversations import Conversations, said
 
@@ -97,6 +99,26 @@ def test_what_nobody_used_goes(store: Conversations) -> None:
     assert [one.id for one in store.list("acme")] == [fresh.id]
 
 
+def test_a_service_that_runs_for_long_deletes_what_is_old(
+    store: Conversations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = store.create("acme", "old")
+    long_ago = (datetime.now(UTC) - timedelta(days=31)).isoformat(timespec="milliseconds")
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql("update conversations set updated_at = ? where id = ?", (long_ago, old.id))
+
+    def rows() -> object:
+        with store._engine.connect() as connection:
+            return connection.exec_driver_sql("select count(*) from conversations").scalar()
+
+    store.create("acme", "soon after")
+    assert rows() == 2
+    later = monotonic() + 3601
+    monkeypatch.setattr("serving.conversations.monotonic", lambda: later)
+    store.create("acme", "an hour later")
+    assert rows() == 2
+
+
 def test_turns_written_at_once_are_all_kept_in_order(store: Conversations) -> None:
     made = store.create("acme")
     ordinals: list[int] = []
@@ -134,6 +156,25 @@ def test_what_is_kept_fits_and_is_the_end(sizes: list[int], budget: int) -> None
     kept = asyncio.run(recent_turns(turns, budget, count_words))
     assert list(kept) == turns[len(turns) - len(kept) :]
     assert sum(len(turn.user.split()) for turn in kept) <= budget
+
+
+@pytest.mark.anyio
+async def test_an_answer_of_several_calls_is_repeated_with_what_it_cites() -> None:
+    """Labels without their passage go, so that they cannot be taken for a later one's."""
+    shown = [
+        ContextPassage(
+            f"d{label}", "v", 0, 30, "Four words are here. " + "x " * size, "s", "", "", None, label
+        )
+        for label, size in ((1, 0), (2, 0), (3, 90))
+    ]
+    shown = [replace(one, label=one.rank) for one in shown]
+    ranked = [*shown[1:], shown[0]]
+    turn = await condensed_turn("Why?", "So [1]. And so [3].", shown, ranked, 60, count_words)
+    assert turn.user == f"{render_passage(shown[0])}\n\nMost relevant first: [1].\n\nQuestion: Why?"
+    assert turn.assistant == "So [1]. And so ."
+    assert turn.passages == (shown[0],)
+    declined = await condensed_turn("Why?", "NOT IN THE DOCUMENTS", shown, ranked, 60, count_words)
+    assert declined == Turn("Question: Why?", "NOT IN THE DOCUMENTS")
 
 
 @pytest.fixture

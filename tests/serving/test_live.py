@@ -5,56 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from serving.app import create_app
-from serving.server import Server, uvicorn_config
-from tests.fakes.service import Harness, make_harness
+from tests.fakes.live import PATIENCE_S, live
 
 pytestmark = pytest.mark.anyio
-PATIENCE_S = 15.0
-
-
-class Live:
-    """A running server on a free port, and its fakes."""
-
-    def __init__(self, server: Server, harness: Harness, running: asyncio.Task[None]) -> None:
-        self.server = server
-        self.harness = harness
-        self.running = running
-        self.port = server.servers[0].sockets[0].getsockname()[1]
-        self.client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{self.port}",
-            timeout=PATIENCE_S,
-            limits=httpx.Limits(max_connections=None),
-        )
-
-    async def search(self, query: str = "file") -> httpx.Response:
-        return await self.client.post("/v1/search", json={"query": query})
-
-
-@asynccontextmanager
-async def live(home: Path, *, delay_s: float = 0.0, **serving: object) -> AsyncIterator[Live]:
-    harness = await make_harness(home, delay_s=delay_s, port=0, **serving)
-    server = Server(uvicorn_config(harness.settings, create_app(harness.settings, harness.service)))
-    running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(PATIENCE_S):
-        while not server.started:
-            await asyncio.sleep(0.01)
-    made = Live(server, harness, running)
-    try:
-        yield made
-    finally:
-        harness.encoder.gate.set()
-        await made.client.aclose()
-        server.should_exit = True
-        await asyncio.wait_for(running, PATIENCE_S)
-        await harness.close()
 
 
 async def until(condition: object) -> None:

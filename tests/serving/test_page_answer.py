@@ -34,6 +34,10 @@ def test_the_answer_is_shown_while_it_is_written_and_cited_when_it_is_done(
     assert "writing the answer" in talk.text("#status")
     assert talk.all("#results .result"), "the passages are there before the answer"
     assert talk.all("#answer .chip") == []
+    model.hold_at = 7
+    talk.wait_text("#answer .writing .chip", label_of(model.requests[0], "Open a file"))
+    assert talk.all("#stop")[0].is_displayed(), "labels lead to their passages before the answer is done"
+    assert "files" in talk.one("#answer .writing .chip").get_attribute("href")
     model.go.set()
     answered(talk)
     paragraphs = talk.js("return [...document.querySelectorAll('.answer-text p')].map(p => p.textContent)")
@@ -144,12 +148,12 @@ def test_what_a_model_writes_never_becomes_markup(talk: Page, model: HeldGenerat
     talk.open()
     model.hold_at = 9
     ask(talk, f"how to open a file {evil}")
-    talk.wait_text("#answer .writing", "<img src=//evil.invalid/a.png")
+    talk.wait_text("#answer .writing", "img src=//evil.invalid/a.png")
     model.go.set()
     answered(talk)
-    assert "![x](https://evil.invalid/b.png)" in talk.text("#answer .answer-text")
+    assert "(https://evil.invalid/b.png)" in talk.text("#answer .answer-text")
     talk.driver.refresh()
-    talk.wait_text("#thread", "<img src=//evil.invalid/a.png")
+    talk.wait_text("#answer", "img src=//evil.invalid/a.png")
     assert talk.all("main img, main script, main svg") == []
     links = talk.js("return [...document.querySelectorAll('main a')].map(a => a.protocol + a.host)")
     assert set(links) == {talk.server.url.removesuffix("/").replace("//", "")}

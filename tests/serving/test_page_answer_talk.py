@@ -68,10 +68,43 @@ def test_a_follow_up_goes_on_with_the_conversation(talk: Page, model: HeldGenera
     assert talk.text("#reader mark.quote") == "Open a file with open."
     talk.keys(Keys.ESCAPE)
     talk.driver.refresh()
-    talk.until(lambda: len(talk.all("#thread .turn")) == 2, "the conversation is there again")
+    talk.wait_text("#asked", SECOND)
+    assert [item.text for item in talk.all("#thread h2")] == [QUESTION], "the conversation is there again"
     assert len(model.requests) == 3, "nothing is asked again"
     follow_up(talk, "once more")
+    assert len(talk.all("#thread .turn")) == 2
     assert kept(talk)[0]["turns"] == 3
+
+
+def test_a_reopened_conversation_shows_what_its_answers_rest_on(talk: Page, model: HeldGenerator) -> None:
+    model.reply = lambda request: (
+        "Files are made of cheese [1]." if "<passage" in prompt_of(request) else COMPLETED
+    )
+    talk.open(hyde="true")
+    ask(talk)
+    answered(talk)
+    follow_up(talk, SECOND)
+
+    def shown() -> dict[str, object]:
+        parts = ("#thread", "#answer", "#receipt", "#results", "#notices")
+        return {css: talk.text(css) for css in parts} | {"flaws": len(talk.all(".flaw"))}
+
+    before = shown()
+    assert before["flaws"] == 2
+    assert len(talk.all(".turn-passages li")) == 8, "an earlier answer has its passages too"
+    talk.driver.refresh()
+    talk.wait_text("#asked", SECOND)
+    talk.one("#results .result")
+    assert shown() == before
+    assert talk.text("#status") == ""
+    press(talk, ".turn-passages summary")
+    press(talk, ".turn-passages a")
+    talk.one("#reader mark.quote")
+    assert talk.text("#reader mark.quote") == "Open a file with open."
+    talk.keys(Keys.ESCAPE)
+    press(talk, ".talks .button")
+    talk.wait_text("#welcome", "documents")
+    assert talk.all("#results .result") == []
 
 
 def test_conversations_are_listed_opened_and_deleted(talk: Page) -> None:
@@ -88,10 +121,10 @@ def test_conversations_are_listed_opened_and_deleted(talk: Page) -> None:
     talk.until(lambda: len(talk.all(".talk-list li")) == 2, "both are listed")
     assert talk.text(".talk-list li a[aria-current]") == SECOND
     press(talk, ".talk-list li a", 1)
-    talk.wait_text("#thread", "how to open a file")
-    assert "A path may hold" in talk.text("#thread")
+    talk.wait_text("#asked", "how to open a file")
+    assert "A path may hold" in talk.text("#answer")
     talk.driver.back()
-    talk.wait_text("#thread", SECOND)
+    talk.wait_text("#asked", SECOND)
     press(talk, ".talk-list summary")
     talk.until(lambda: talk.text(".talk-list li a[aria-current]") == SECOND, "the list")
     press(talk, ".talk-list li button")
@@ -155,7 +188,7 @@ def test_failures_half_way_say_so_and_can_be_tried_again(
         answered(talk)
         assert talk.text("#notices") == ""
         talk.driver.refresh()
-        talk.wait_text("#thread", "Open a file with open")
+        talk.wait_text("#answer", "Open a file with open")
     finally:
         driver.get("about:blank")
         server.close()

@@ -90,7 +90,12 @@ async def test_the_stream_tells_the_same_in_order(client: httpx.AsyncClient) -> 
     assert "".join(data["text"] for name, data in events if name == "answer") == whole["answer"]
     assert dict(events)["citations"] == whole["citations"]
     assert events[-1][1]["answer"] == whole["answer"]
-    assert names.index("results") < names.index("answer")
+    assert names.index("results") < names.index("passages") < names.index("answer")
+    shown = {one["label"]: one for one in dict(events)["passages"]}
+    for cite in whole["citations"]:
+        passage = shown[cite["label"]]
+        assert passage["doc_id"] == cite["doc_id"]
+        assert passage["start"] <= cite["start"] < cite["end"] <= passage["end"]
 
 
 async def test_what_does_not_hold_is_flagged(client: httpx.AsyncClient, model: ScriptedGenerator) -> None:
@@ -158,6 +163,13 @@ async def test_a_conversation_goes_on_from_what_was_sent(
     turns = (await client.get(f"/v1/conversations/{known}")).json()["turns"]
     assert [turn["question"] for turn in turns] == ["how to open a file", "and to close it"]
     assert turns[0]["citations"][0]["quote"] == "Open a file with open."
+    told = await ask(client, rewrite=False)
+    evidence = turns[0]["evidence"]
+    assert (evidence["results"], evidence["flaws"]) == (told["results"], told["flaws"])
+    assert [one["name"] for one in evidence["receipt"]["stages"]] == [
+        one["name"] for one in told["receipt"]["stages"]
+    ]
+    assert evidence["usage"]["prompt_tokens"] == told["usage"]["prompt_tokens"]
     assert (await client.delete(f"/v1/conversations/{known}")).json() == {"id": known, "deleted": True}
     for call in (
         client.get(f"/v1/conversations/{known}"),
@@ -172,6 +184,7 @@ async def test_the_collection_names_the_model_and_its_defaults(client: httpx.Asy
     assert told["generation"] == {
         "model": "scripted",
         "response_mode": "compact",
+        "passages": "sections",
         "classify": False,
         "rewrite": True,
         "hyde": False,
@@ -188,7 +201,14 @@ async def test_quoting_is_one_field_away(client: httpx.AsyncClient, model: Scrip
 
 
 @pytest.mark.parametrize(
-    "field", [{"response_mode": "poem"}, {"multi_query": 6}, {"temperature": -1}, {"max_tokens": 0}]
+    "field",
+    [
+        {"response_mode": "poem"},
+        {"passages": "pages"},
+        {"multi_query": 6},
+        {"temperature": -1},
+        {"max_tokens": 0},
+    ],
 )
 async def test_options_out_of_range_are_refused(client: httpx.AsyncClient, field: dict[str, object]) -> None:
     answer = await client.post("/v1/query", json={"query": "x", **field})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ import httpx
 import pytest
 
 from indexing.errors import SettingsError
+from indexing.settings import GenerationSettings
+from serving.vllm.cli import run
 from serving.vllm.command import arguments, environment
 from serving.vllm.install import installed, requirements_on_cpu
 from serving.vllm.models import SUGGESTIONS, suggestion
@@ -53,6 +56,16 @@ def settings(tmp_path: Path, **changes: object) -> VllmSettings:
     return VllmSettings.model_validate(
         {**given, "device": "cpu", "ready_timeout_s": 20, "stop_timeout_s": 1, **changes}
     )
+
+
+def test_the_default_length_holds_the_longest_prompt_of_the_defaults() -> None:
+    """A longer prompt is refused by the server, and the answer would be quoted instead of written."""
+    ours = GenerationSettings()
+    longest = ours.history_tokens + ours.context_tokens + ours.max_tokens
+    room = 1500  # instruction, template, labels, a long question
+    assert longest + room <= VllmSettings.model_fields["max_model_len"].default
+    told = inspect.signature(run).parameters["max_model_len"].default
+    assert told == VllmSettings.model_fields["max_model_len"].default
 
 
 class Run:
