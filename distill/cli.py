@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return fail(f"no command {name!r}; there are: {', '.join(COMMANDS)}", 2)
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=logging.INFO)
+    # httpx says one line a request, thousands of them between what is worth reading.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     return exit_code_of(lambda: _run(name, rest))
 
 

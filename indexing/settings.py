@@ -147,6 +147,13 @@ class RerankSettings(Section):
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field("auto", description="of an exported folder")
     threads: int = Field(0, ge=0, description="of an exported folder; 0: all cores")
     candidates: int = Field(30, ge=1, le=1000, description="windows scored per query")
+    fused_weight: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="how much the fused score counts beside the model's, both standardised over the "
+        "candidates; None: 0.7 for a late-interaction model, 0 for a cross-encoder",
+    )
     max_tokens: int = Field(512, ge=16, le=8192)
     batch_size: int = Field(16, ge=1)
     min_coverage: float = Field(

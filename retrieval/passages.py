@@ -24,11 +24,12 @@ _HIGHLIGHT_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A passage with its best hit's fused rank and, once reranked, its logit and new rank."""
+    """A passage with its best hit's fused rank and, once reranked, its logit, score and new rank."""
 
     passage: Passage
     rank: int
     logit: float | None = None
+    rerank_score: float | None = None
     rerank_rank: int | None = None
 
     @property
@@ -55,7 +56,7 @@ class Standing:
             window=passage.text,
             start=payload["start"],
             end=payload["end"],
-            score=hit.score if self.logit is None else self.logit,
+            score=hit.score if self.rerank_score is None else self.rerank_score,
             ranks=Ranks(hit.ranks[0], hit.ranks[1], self.rank, self.rerank_rank),
             scores=Scores(hit.scores[0], hit.scores[1], hit.score, self.logit),
             window_start=passage.start,

@@ -89,7 +89,9 @@ class SearchResult:
     ``text`` is the sentence at ``start:end``; ``window`` is the slice
     ``window_start:window_end`` of the same document and holds every sentence
     of ``highlights`` (the matched ones that were merged into this window).
-    ``score`` is the last stage's: the rerank logit, else the fused score.
+    ``score`` is the last stage's: the fused score, or what the rerank stage
+    ordered by (the logit, or its blend with the fused score); ``scores.rerank``
+    is the logit alone.
     """
 
     id: str

@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from time import perf_counter
 
+import numpy as np
+
 from indexing.errors import WinnowError
+from indexing.records import FloatArray
 from indexing.settings import RerankSettings
 from retrieval.passages import Standing
 from retrieval.plan import Plan
@@ -26,6 +29,11 @@ Rerank = Callable[[str, Sequence[str]], Awaitable[RerankScores]]
 # leaves room to answer in fused order.
 _RERANK_SHARE = 0.9
 
+# A late-interaction model compares meanings and hardly sees exact terms and
+# numbers, which the sparse side does: alone it ranked figures in tables and
+# abstracts worse than the fused order that it was given (docs/reranking.md).
+_LATE_INTERACTION_WEIGHT = 0.7
+
 
 async def rerank_passages(
     rerank: Rerank | None,
@@ -36,7 +44,10 @@ async def rerank_passages(
     trace: Trace,
     stored: StoredTokens | None = None,
 ) -> list[Standing]:
-    """Return the passages by logit; in fused order, marked degraded, when scoring failed.
+    """Return the passages by score; in fused order, marked degraded, when scoring failed.
+
+    The score is the model's logit, or with a ``rerank.fused_weight`` the sum
+    of the standardised logit and that many times the standardised fused score.
 
     With ``stored``, token vectors in the collection are compared instead of
     running the model over the passages, while they are the current model's.
@@ -65,15 +76,32 @@ async def rerank_passages(
     details = _details(scores, len(head), len(tail))
     if stored is not None and scores.stored is None:
         details["stored_tokens"] = "of another model: not used"
+    weight = _fused_weight(settings, scores)
+    if weight:
+        details["fused_weight"] = weight
     trace.add("rerank", began, details)
-    return _ranked(head, scores) + tail
+    return _ranked(head, scores, weight) + tail
 
 
-def _ranked(head: Sequence[Standing], scores: RerankScores) -> list[Standing]:
+def _fused_weight(settings: RerankSettings, scores: RerankScores) -> float:
+    if settings.fused_weight is not None:
+        return settings.fused_weight
+    return _LATE_INTERACTION_WEIGHT if scores.kind == "late-interaction" else 0.0
+
+
+def _ranked(head: Sequence[Standing], scores: RerankScores, weight: float) -> list[Standing]:
     known = scores.known or (True,) * len(head)
-    best_first = [place for place in order([one.id for one in head], scores.logits) if known[place]]
+    values = scores.logits
+    if weight:
+        rows = np.flatnonzero(known)
+        fused = np.array([one.passage.lead.score for one in head])
+        values = np.zeros(len(head))
+        values[rows] = _standardised(scores.logits[rows]) + weight * _standardised(fused[rows])
+    best_first = [place for place in order([one.id for one in head], values) if known[place]]
     scored = [
-        replace(one, logit=float(scores.logits[place])) if known[place] else one
+        replace(one, logit=float(scores.logits[place]), rerank_score=float(values[place]))
+        if known[place]
+        else one
         for place, one in enumerate(head)
     ]
     placed = permuted(scored, best_first, known)
@@ -81,6 +109,14 @@ def _ranked(head: Sequence[Standing], scores: RerankScores) -> list[Standing]:
         one if one.logit is None else replace(one, rerank_rank=rank)
         for rank, one in enumerate(placed, start=1)
     ]
+
+
+def _standardised(values: FloatArray) -> FloatArray:
+    """Return the values less their mean, over their standard deviation; all 0 where all are equal."""
+    centred = values.astype(np.float64) - values.mean(dtype=np.float64) if len(values) else values
+    spread = float(centred.std()) if len(values) else 0.0
+    found: FloatArray = centred / spread if spread > 0 else np.zeros(len(values))
+    return found
 
 
 def _details(scores: RerankScores, candidates: int, unscored: int) -> dict[str, object]:

@@ -117,7 +117,7 @@ class ResultReply(Reply):
     window: str = Field(description="the document's text from window_start to window_end")
     start: Offset
     end: Offset
-    score: float = Field(description="the last stage's: the rerank logit, else the fused score")
+    score: float = Field(description="what the last stage ordered by: fused score, logit, or a blend")
     ranks: RanksReply
     scores: ScoresReply
     window_start: Offset

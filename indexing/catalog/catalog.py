@@ -95,8 +95,9 @@ class Catalog:
         """
         with self._snapshot.connect() as connection:
             key, chars = self._live(connection, tenant, doc_id)
-            low = max(start or 0, 0)
-            high = chars if end is None else min(end, chars)
+            # Within the text, so that a number of any size fits the database's 64 bits.
+            low = min(max(start or 0, 0), chars)
+            high = chars if end is None else min(max(end, 0), chars)
             query = select(_b.start, _b.text).where(_b.document == key, _b.end > low, _b.start < high)
             rows = connection.execute(query.order_by(_b.first_ordinal, _b.start)).all()
         if not rows:

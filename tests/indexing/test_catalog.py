@@ -87,7 +87,8 @@ def test_text_is_the_blocks_joined(catalog):
     assert max(len(block.text) for block in document.blocks) < 2 * BLOCK_CHARS
     store(catalog, document)
     assert catalog.text("default", "d") == text
-    for start, end in [(0, 10), (7999, 16005), (len(text) - 5, None), (None, 3), (5, 5), (10**9, None)]:
+    edges = [(0, 10), (7999, 16005), (len(text) - 5, None), (None, 3), (5, 5), (10**9, None)]
+    for start, end in [*edges, (2**70, None), (2**63, 2**70), (3, 2**70), (2**70, 3)]:
         assert catalog.text("default", "d", start, end) == text[start or 0 : end]
 
 

@@ -11,6 +11,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from indexing.ingest import TextItem, add_texts
+from indexing.records import Extraction
+from tests.fakes.index_parts import fake_index, fake_settings
 from tests.fakes.service import DOCUMENTS, Harness, make_harness
 from tests.serving.conftest import client_of
 
@@ -53,6 +56,23 @@ async def test_text_slices_count_code_points(client: httpx.AsyncClient) -> None:
     assert (await client.get(url, params={"start": -1})).status_code == 422
     again = await client.get(url, headers={"if-none-match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_a_slice_of_the_real_catalogue_takes_numbers_of_any_size(
+    harness: Harness, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """A number beyond the 64 bits of the database once ended in a 500."""
+    text, beyond = DOCUMENTS["files"], 437957174147763707645526016
+    item = TextItem("text:files", Extraction(text=text, doc_id="files"), "text/plain")
+    with fake_index(fake_settings(tmp_path / "real")) as index:
+        await asyncio.to_thread(add_texts, index, [item])
+        harness.service.catalog = index.catalog
+        for start, end in ((beyond, None), (2**63, beyond), (None, beyond), (5, beyond), (beyond, 5)):
+            asked = {name: one for name, one in (("start", start), ("end", end)) if one is not None}
+            answer = await client.get("/v1/documents/files/text", params=asked)
+            assert (answer.status_code, answer.text) == (200, text[start:end])
+        page = await client.get("/v1/documents/files/sentences", params={"first": beyond})
+        assert (page.status_code, page.json()["sentences"]) == (200, [])
 
 
 async def test_the_list_is_paged(client: httpx.AsyncClient) -> None:
