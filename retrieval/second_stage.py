@@ -94,8 +94,8 @@ def _ranked(head: Sequence[Standing], scores: RerankScores, weight: float) -> li
     values = scores.logits
     if weight:
         rows = np.flatnonzero(known)
-        fused = np.array([one.passage.lead.score for one in head])
-        values = np.zeros(len(head))
+        fused = np.array([one.passage.lead.score for one in head], dtype=np.float32)
+        values = np.zeros(len(head), dtype=np.float32)
         values[rows] = _standardised(scores.logits[rows]) + weight * _standardised(fused[rows])
     best_first = [place for place in order([one.id for one in head], values) if known[place]]
     scored = [
@@ -113,9 +113,11 @@ def _ranked(head: Sequence[Standing], scores: RerankScores, weight: float) -> li
 
 def _standardised(values: FloatArray) -> FloatArray:
     """Return the values less their mean, over their standard deviation; all 0 where all are equal."""
-    centred = values.astype(np.float64) - values.mean(dtype=np.float64) if len(values) else values
-    spread = float(centred.std()) if len(values) else 0.0
-    found: FloatArray = centred / spread if spread > 0 else np.zeros(len(values))
+    if not len(values):
+        return values
+    centred = values.astype(np.float64) - values.mean(dtype=np.float64)
+    spread = float(centred.std())
+    found: FloatArray = (centred / spread if spread > 0 else centred).astype(np.float32)
     return found
 
 
