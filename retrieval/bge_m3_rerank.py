@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from indexing.encoders.bge_m3 import load_with_head
 from indexing.encoders.dense import pack
-from indexing.encoders.manifest import refuse_pickles
-from indexing.encoders.sentence_transformer import refuse_unsafe_folder
-from indexing.errors import EncoderError, MissingDependencyError
+from indexing.errors import EncoderError
 from indexing.records import FloatArray
 from indexing.settings import RerankSettings
 from retrieval.rerank import RerankScores, checked_scores
@@ -34,20 +33,7 @@ class BgeM3Reranker:
     scripts: frozenset[str] | None = None
 
     def __init__(self, folder: Path, settings: RerankSettings) -> None:
-        refuse_pickles(folder)
-        refuse_unsafe_folder(folder)
-        if not (folder / COLBERT_HEAD).is_file():
-            raise EncoderError(f"{folder / COLBERT_HEAD} is missing: without it token vectors are random")
-        try:
-            from FlagEmbedding import BGEM3FlagModel
-            from safetensors.torch import load_file
-        except ImportError as error:
-            raise MissingDependencyError("FlagEmbedding", "flag", "BGE-M3") from error
-        try:
-            loaded = BGEM3FlagModel(str(folder), use_fp16=False, trust_remote_code=False)
-            loaded.model.colbert_linear.load_state_dict(load_file(folder / COLBERT_HEAD))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise EncoderError(f"{folder} does not load as a BGE-M3 model: {error}") from error
+        loaded = load_with_head(folder, COLBERT_HEAD)
         self._device = loaded.target_devices[0]
         self._network: Any = loaded.model.to(self._device).eval()
         self._tokenizer: Any = loaded.tokenizer

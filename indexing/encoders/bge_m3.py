@@ -31,6 +31,32 @@ SPARSE_HEAD = "sparse_linear.safetensors"
 _UNWEIGHED = ("cls_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
 
 
+def load_with_head(folder: Path, head: str) -> Any:
+    """Return FlagEmbedding's model of ``folder`` with one of its two linear heads.
+
+    ``head`` is the head's file: ``sparse_linear.safetensors`` or ``colbert_linear.safetensors``.
+
+    Raises:
+        EncoderError: the folder holds pickles or custom code, lacks the head, or does not load.
+        MissingDependencyError: FlagEmbedding is not installed.
+    """
+    refuse_pickles(folder)
+    refuse_unsafe_folder(folder)
+    if not (folder / head).is_file():
+        raise EncoderError(f"{folder / head} is missing: without it the head's weights are random")
+    try:
+        from FlagEmbedding import BGEM3FlagModel
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise MissingDependencyError("FlagEmbedding", "flag", "BGE-M3") from error
+    try:
+        loaded = BGEM3FlagModel(str(folder), use_fp16=False, trust_remote_code=False)
+        getattr(loaded.model, Path(head).stem).load_state_dict(load_file(folder / head))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise EncoderError(f"{folder} does not load as a BGE-M3 model: {error}") from error
+    return loaded
+
+
 class BgeM3Model:
     """A BGE-M3 folder; calls from several threads wait for each other.
 
@@ -38,20 +64,7 @@ class BgeM3Model:
     """
 
     def __init__(self, folder: Path, *, max_tokens: int = 512, token_budget: int = 4096) -> None:
-        refuse_pickles(folder)
-        refuse_unsafe_folder(folder)
-        if not (folder / SPARSE_HEAD).is_file():
-            raise EncoderError(f"{folder / SPARSE_HEAD} is missing: without it lexical weights are random")
-        try:
-            from FlagEmbedding import BGEM3FlagModel
-            from safetensors.torch import load_file
-        except ImportError as error:
-            raise MissingDependencyError("FlagEmbedding", "flag", "BGE-M3") from error
-        try:
-            loaded = BGEM3FlagModel(str(folder), use_fp16=False, trust_remote_code=False)
-            loaded.model.sparse_linear.load_state_dict(load_file(folder / SPARSE_HEAD))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise EncoderError(f"{folder} does not load as a BGE-M3 model: {error}") from error
+        loaded = load_with_head(folder, SPARSE_HEAD)
         self._device = loaded.target_devices[0]
         self._network: Any = loaded.model.to(self._device).eval()
         self._tokenizer: Any = loaded.tokenizer
