@@ -32,7 +32,8 @@ from indexing.settings import Settings, load_settings
 from retrieval.metrics import evaluate
 from retrieval.opening import ModelThread
 from retrieval.records import SearchRequest, SearchResponse
-from retrieval.rerank import RerankScores, load_reranker
+from retrieval.rerank import load_reranker
+from retrieval.reranker import RerankScores
 from retrieval.search import Searcher
 
 MEASURE = "NDCG@10"

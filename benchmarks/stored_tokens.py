@@ -36,7 +36,8 @@ from retrieval.metrics import evaluate
 from retrieval.opening import ModelThread
 from retrieval.passages import Standing
 from retrieval.records import SearchRequest, SearchResponse
-from retrieval.rerank import RerankScores, load_reranker
+from retrieval.rerank import load_reranker
+from retrieval.reranker import RerankScores
 from retrieval.search import Searcher
 from retrieval.stored_tokens import StoredTokens
 

@@ -11,7 +11,7 @@ from distill.records import CandidateList, LabelledList, Passage, Query
 from distill.training.dev import GRADE_STEPS, pools_of
 from indexing.errors import InputError
 from indexing.records import FloatArray
-from retrieval.rerank import Reranker
+from retrieval.reranker import Reranker
 
 # TREC's usual cut on grades of 0 to 3, for MAP and MRR.
 _RELEVANT_FROM = 2

@@ -21,7 +21,7 @@ from indexing.encoders.dense import pack
 from indexing.errors import EncoderError
 from indexing.records import FloatArray
 from indexing.settings import RerankSettings
-from retrieval.rerank import RerankScores, checked_scores
+from retrieval.reranker import RerankScores, checked_scores
 
 COLBERT_HEAD = "colbert_linear.safetensors"
 

@@ -21,7 +21,7 @@ import numpy as np
 from indexing.languages import coverage
 from indexing.records import FloatArray
 from indexing.settings import CascadeSettings
-from retrieval.rerank import Reranker, RerankScores, checked_scores
+from retrieval.reranker import Reranker, RerankScores, checked_scores
 
 log = logging.getLogger(__name__)
 

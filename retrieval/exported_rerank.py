@@ -16,7 +16,7 @@ from retrieval.exported_manifest import RerankerManifest, read_reranker_manifest
 from retrieval.exported_parts import MOST_STREAMS, open_graph, open_tokenizer
 from retrieval.packing import PairScorer
 from retrieval.pairs import PairTokenizer
-from retrieval.rerank import Reranker, RerankScores, checked_scores
+from retrieval.reranker import Reranker, RerankScores, checked_scores
 
 
 def open_exported(folder: Path, settings: RerankSettings) -> Reranker:

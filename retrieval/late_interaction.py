@@ -29,7 +29,7 @@ from retrieval.interaction import (
     with_feedback,
 )
 from retrieval.packing import BATCH_TOKENS, balanced
-from retrieval.rerank import RerankScores, checked_scores
+from retrieval.reranker import RerankScores, checked_scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from indexing.records import DEFAULT_TENANT, Mode
 from indexing.settings import Settings
 from retrieval.answer import MAX_SENTENCES, extract_answer
 from retrieval.records import Ranks, Scores, SearchRequest, SearchResponse, SearchResult
-from retrieval.rerank import Reranker, order
+from retrieval.reranker import Reranker, order
 from retrieval.search import Searcher
 from retrieval.step_aside import permuted, score_known
 

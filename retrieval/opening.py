@@ -12,7 +12,8 @@ from indexing.encoders.protocols import EncoderPair
 from indexing.records import Embedding
 from indexing.settings import Settings
 from retrieval.late_interaction import QueryTokens
-from retrieval.rerank import Reranker, RerankScores, load_reranker
+from retrieval.rerank import load_reranker
+from retrieval.reranker import Reranker, RerankScores
 from retrieval.search import Searcher
 from retrieval.step_aside import score_known
 from retrieval.stored_tokens import StoredTokens, query_tokens

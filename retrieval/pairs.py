@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indexing.errors import EncoderError
-from retrieval.rerank import QUERY_SHARE
+from retrieval.reranker import QUERY_SHARE
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

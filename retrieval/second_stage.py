@@ -15,7 +15,7 @@ from indexing.records import FloatArray
 from indexing.settings import RerankSettings
 from retrieval.passages import Standing
 from retrieval.plan import Plan
-from retrieval.rerank import RerankScores, order
+from retrieval.reranker import RerankScores, order
 from retrieval.step_aside import permuted
 from retrieval.stored_tokens import StoredTokens
 from retrieval.trace import Trace

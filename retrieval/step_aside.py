@@ -16,7 +16,7 @@ import numpy as np
 
 from indexing.errors import EncoderError
 from indexing.languages import coverage
-from retrieval.rerank import Reranker, RerankScores, checked_scores
+from retrieval.reranker import Reranker, RerankScores, checked_scores
 
 T = TypeVar("T")
 

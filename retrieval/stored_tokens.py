@@ -26,7 +26,7 @@ from indexing.records import FloatArray
 from retrieval.interaction import blended, unit_vectors, with_feedback
 from retrieval.late_interaction import ExportedLateInteraction, QueryTokens
 from retrieval.passages import Standing
-from retrieval.rerank import Reranker, RerankScores
+from retrieval.reranker import Reranker, RerankScores
 
 EncodeQuery = Callable[[str], Awaitable[QueryTokens | None]]
 

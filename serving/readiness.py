@@ -17,7 +17,7 @@ from indexing.catalog import Catalog
 from indexing.collection.protocol import Collection
 from indexing.errors import QueueFullError, WinnowError
 from indexing.records import Embedding
-from retrieval.rerank import RerankScores
+from retrieval.reranker import RerankScores
 from serving.errors import GoldenError
 from serving.schemas import CheckReply, ReadyReply
 from serving.threads import in_thread

@@ -22,7 +22,8 @@ from indexing.errors import CapacityError, EncoderError, WinnowError
 from indexing.settings import Settings
 from retrieval.late_interaction import ExportedLateInteraction, QueryTokens
 from retrieval.registry import chosen_model
-from retrieval.rerank import Reranker, RerankScores, load_folder
+from retrieval.rerank import load_folder
+from retrieval.reranker import Reranker, RerankScores
 from retrieval.step_aside import score_known
 from retrieval.stored_tokens import StoredTokens
 from serving.admission import Admission, Limit

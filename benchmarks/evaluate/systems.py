@@ -21,7 +21,8 @@ from indexing.encoders import DenseEncoder, model_folder
 from indexing.errors import InputError, SettingsError
 from indexing.settings import EncoderSettings, Settings
 from retrieval.registry import chosen_model
-from retrieval.rerank import Reranker, RerankScores, load_folder, order
+from retrieval.rerank import load_folder
+from retrieval.reranker import Reranker, RerankScores, order
 from retrieval.step_aside import permuted, score_known
 
 IDENTITY = "identity"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from indexing.records import FloatArray
-from retrieval.rerank import RerankScores
+from retrieval.reranker import RerankScores
 
 _LONGEST_S = 120.0
 

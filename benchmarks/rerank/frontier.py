@@ -16,7 +16,7 @@ from indexing.errors import MissingDependencyError
 from indexing.records import FloatArray
 from indexing.settings import CascadeSettings
 from retrieval.cascade import CascadeReranker
-from retrieval.rerank import Reranker
+from retrieval.reranker import Reranker
 
 MARGIN_QUANTILES = (0.25, 0.5, 0.75)  # of the gaps between neighbours in the small model's rankings
 KEEPS = (5, 10, 20)

@@ -22,7 +22,8 @@ from indexing.errors import EncoderError, MissingDependencyError
 from indexing.settings import RerankSettings
 from retrieval.exported_manifest import PrecisionOf, RuntimeOf, Variant
 from retrieval.metrics import evaluate
-from retrieval.rerank import Reranker, load_folder
+from retrieval.rerank import load_folder
+from retrieval.reranker import Reranker
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from distill.students.scoring import score_texts
 from distill.students.settings import StudentSettings
 from indexing.errors import MissingDependencyError
 from indexing.records import FloatArray
-from retrieval.rerank import QUERY_SHARE, one_label
+from retrieval.rerank import one_label
+from retrieval.reranker import QUERY_SHARE
 
 if TYPE_CHECKING:
     import torch

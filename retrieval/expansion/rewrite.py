@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from indexing.languages import LATIN, script_shares
 from retrieval.expansion.ask import ask
 from retrieval.expansion.records import Expanded
 from retrieval.generation.protocol import Generator, Message
@@ -41,7 +42,10 @@ async def standalone_question(
         lines = [line.strip() for line in reply.splitlines() if line.strip()]
         if len(lines) != 1:
             raise ValueError(f"the model replied with {len(lines)} lines instead of one question")
-        return (lines[0].removeprefix("Last question:").strip().strip('"“”'),)
+        made = lines[0].removeprefix("Last question:").strip().strip('"“”')
+        if not _in_its_script(made, question, history):
+            raise ValueError("the model replied in another language")
+        return (made,)
 
     return await ask(
         "rewrite",
@@ -53,3 +57,20 @@ async def standalone_question(
         timeout_s=timeout_s,
         max_tokens=max_tokens,
     )
+
+
+def _in_its_script(made: str, question: str, history: Sequence[Message]) -> bool:
+    """Whether a rewritten question keeps the script of the last one.
+
+    A small model that translates the question has it searched for among the
+    wrong documents.  A question of Latin letters alone may be a name
+    ("PDF?"), which may go into the script that the conversation is in.
+    """
+    asked, now = script_shares(question), script_shares(made)
+    if not asked or not now:
+        return True
+    main = max(asked, key=lambda script: asked[script])
+    if main in now:
+        return True
+    said = script_shares(" ".join(one.content for one in history if one.role == "user"))
+    return main == LATIN and any(script in said for script in now)

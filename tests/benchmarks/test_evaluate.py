@@ -25,7 +25,7 @@ from benchmarks.evaluate.systems import Identity, Ranking, Reranked, open_system
 from indexing.encoders.analysis import Analyzer
 from indexing.errors import SettingsError
 from indexing.settings import load_settings
-from retrieval.rerank import RerankScores
+from retrieval.reranker import RerankScores
 from tests.fakes.exported_models import late_interaction_folder
 from tests.fakes.judged_files import TEXTS, write_beir, write_candidates
 

@@ -17,7 +17,8 @@ from distill.export.variants import GateBounds, measure_variants
 from distill.model_folder import ModelManifest, write_model_folder
 from indexing.errors import EncoderError, InputError
 from indexing.settings import RerankSettings
-from retrieval.rerank import RerankScores, load_folder
+from retrieval.rerank import load_folder
+from retrieval.reranker import RerankScores
 from tests.fakes.cross_encoder import build_cross_encoder
 from tests.fakes.tiny_models import sentence_transformer_folder
 

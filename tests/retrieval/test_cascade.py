@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from indexing.settings import CascadeSettings, RerankSettings
 from retrieval.cascade import CascadeReranker, doubtful_runs, merged
-from retrieval.rerank import RerankScores, load_folder, order
+from retrieval.rerank import load_folder
+from retrieval.reranker import RerankScores, order
 from tests.fakes.exported_models import late_interaction_folder
 
 INF = float("inf")

@@ -126,6 +126,26 @@ async def test_a_follow_up_is_rewritten_or_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "question", "reply", "kept"),
+    [
+        ("What is line 9?", "绿茶怎样保存？", "What is a famous island?", False),
+        ("What is line 9?", "绿茶怎样保存？", "绿茶应当怎样保存？", True),
+        ("九路是什么？", "它多久一班？", "9路 (night tram) 多久一班？", True),
+        ("手机怎么导出文件？", "PDF?", "手机怎么导出便携文档？", True),
+        ("What is line 9?", "And at night?", "九路夜里开吗？", False),
+        ("What is line 9?", "???", "What is line 9?", True),
+    ],
+)
+async def test_a_follow_up_keeps_its_script(before: str, question: str, reply: str, kept: bool) -> None:
+    history = [Message("user", before), Message("assistant", "A night tram 夜车 [1].")]
+    made = await standalone_question(scripted(reply), question, history, **LIMITS)
+    assert made.texts == ((reply,) if kept else ())
+    assert (made.fell_back is None) is kept
+    if not kept:
+        assert "another language" in str(made.fell_back)
+
+
+@pytest.mark.parametrize(
     ("reply", "route"),
     [
         ("RETRIEVE", "retrieve"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrieval.records import SearchResponse
-from retrieval.rerank import RerankScores
+from retrieval.reranker import RerankScores
 from tests.fakes.search_bench import Bench, stage
 
 

@@ -32,7 +32,7 @@ from retrieval.llama import WinnowRerank, WinnowRetriever, from_node, query_engi
 from retrieval.llama_qdrant import qdrant_vector_store, tenant_filters
 from retrieval.llama_store import WinnowEmbedding, WinnowVectorStore, to_filter
 from retrieval.records import SearchRequest
-from retrieval.rerank import RerankScores
+from retrieval.reranker import RerankScores
 from retrieval.search import Searcher
 from tests.fakes.corpus import WordEncoders
 

@@ -23,7 +23,7 @@ from retrieval.exported_rerank import ExportedReranker
 from retrieval.first_token import shorten_last_layer
 from retrieval.packing import STEP, PairScorer, balanced
 from retrieval.pairs import PairTokenizer
-from retrieval.rerank import QUERY_SHARE
+from retrieval.reranker import QUERY_SHARE
 from tests.fakes.cross_encoder import build_cross_encoder
 
 QUERY = "how much cash was provided by operations"

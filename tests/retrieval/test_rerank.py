@@ -16,7 +16,8 @@ from indexing.errors import EncoderError, SettingsError
 from indexing.settings import RerankSettings
 from retrieval.export import export
 from retrieval.exported_rerank import ExportedReranker
-from retrieval.rerank import FlagReranker, SentenceTransformersReranker, load_reranker, order
+from retrieval.rerank import FlagReranker, SentenceTransformersReranker, load_reranker
+from retrieval.reranker import order
 from tests.fakes.cross_encoder import build_cross_encoder
 
 QUERY = "how much cash was provided by operations"

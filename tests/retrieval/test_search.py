@@ -12,7 +12,7 @@ import pytest
 from indexing.errors import DeadlineError, EncoderError, FilterError, QueryError
 from indexing.records import Embedding
 from retrieval.records import SearchRequest, SearchResponse
-from retrieval.rerank import RerankScores
+from retrieval.reranker import RerankScores
 from tests.fakes.corpus import FakeDocument, WordEncoders
 from tests.fakes.search_bench import BIRDS, CASH, Bench, corpus, stage
 

@@ -15,7 +15,7 @@ from indexing.records import Embedding
 from indexing.settings import RerankSettings, RetrievalSettings
 from retrieval.passages import Standing
 from retrieval.records import SearchRequest, SearchResponse
-from retrieval.rerank import RerankScores
+from retrieval.reranker import RerankScores
 from retrieval.search import Searcher
 from retrieval.source_cap import capped, source_of
 from retrieval.windows import Passage

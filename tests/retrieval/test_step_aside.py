@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from indexing.records import Embedding
 from indexing.settings import RerankSettings, RetrievalSettings
 from retrieval.records import SearchRequest, SearchResponse
-from retrieval.rerank import RerankScores
+from retrieval.reranker import RerankScores
 from retrieval.search import Searcher
 from retrieval.step_aside import permuted, score_known
 from tests.fakes.corpus import FakeCatalog, FakeCollection, FakeDocument, WordEncoders

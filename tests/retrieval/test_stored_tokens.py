@@ -25,7 +25,8 @@ from indexing.status import status_of
 from retrieval.late_interaction import ExportedLateInteraction
 from retrieval.opening import ModelThread
 from retrieval.records import SearchRequest, SearchResponse
-from retrieval.rerank import Reranker, RerankScores, load_folder
+from retrieval.rerank import load_folder
+from retrieval.reranker import Reranker, RerankScores
 from retrieval.search import Searcher
 from serving.metrics import Metrics
 from serving.reranking import LiveReranker

@@ -18,7 +18,7 @@ from distill.registry import ModelRegistry
 from indexing.errors import EncoderError
 from indexing.settings import Settings, load_settings
 from retrieval import registry as reading
-from retrieval.rerank import RerankScores
+from retrieval.reranker import RerankScores
 from serving.errors import GoldenError
 from serving.metrics import Metrics
 from serving.reranking import LiveReranker
