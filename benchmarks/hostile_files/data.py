@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import struct
 
-from benchmarks.hostile_files.honest import MULTIPART, TEXT, eml, gzip_bomb
+from benchmarks.hostile_files.bombs import gzip_bomb
+from benchmarks.hostile_files.honest import MULTIPART, TEXT, eml
 from benchmarks.hostile_files.record import (
     CLEAN,
     DAMAGED,

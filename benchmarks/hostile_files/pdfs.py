@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from functools import partial
 
-from benchmarks.hostile_files.honest import zlib_bomb
+from benchmarks.hostile_files.bombs import zlib_bomb
 from benchmarks.hostile_files.record import CLEAN, CRASH, DAMAGED, EMPTY, ENCRYPTED, LIMIT, HostileFile
 
 _FONT = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"
