@@ -102,7 +102,7 @@ class ChatMessageReply(Reply):
 class ChatChoice(Reply):
     index: int = 0
     message: ChatMessageReply
-    finish_reason: Literal["stop"] = "stop"
+    finish_reason: Literal["stop", "length"] = "stop"
 
 
 class ChatEvidence(Reply):
@@ -132,7 +132,7 @@ class ChunkDelta(BaseModel):
 class ChunkChoice(BaseModel):
     index: int = 0
     delta: ChunkDelta
-    finish_reason: Literal["stop"] | None = None
+    finish_reason: Literal["stop", "length"] | None = None
 
 
 class ChatChunk(BaseModel):

@@ -18,7 +18,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.custom import CustomLLM
 from pydantic import PrivateAttr
 
-from retrieval.generation.protocol import GenerationRequest, Generator, Message, Role, Usage
+from retrieval.generation.protocol import CUT, GenerationRequest, Generator, Message, Role, Usage
 
 
 class GeneratorLLM(CustomLLM):
@@ -34,6 +34,7 @@ class GeneratorLLM(CustomLLM):
     _generator: Generator = PrivateAttr()
     _like: GenerationRequest = PrivateAttr()
     _usages: list[Usage] = PrivateAttr()
+    _cut: bool = PrivateAttr(default=False)
 
     def __init__(self, generator: Generator, like: GenerationRequest) -> None:
         super().__init__()
@@ -47,6 +48,11 @@ class GeneratorLLM(CustomLLM):
         return self._usages
 
     @property
+    def cut(self) -> bool:
+        """Whether the limit of tokens ended one of the calls so far."""
+        return self._cut
+
+    @property
     def metadata(self) -> LLMMetadata:
         return LLMMetadata(model_name=self._generator.model, is_chat_model=True)
 
@@ -54,6 +60,7 @@ class GeneratorLLM(CustomLLM):
         reply = await self._generator.complete(self._request(messages))
         if reply.usage is not None:
             self._usages.append(reply.usage)
+        self._cut = self._cut or reply.finish == CUT
         return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=reply.text))
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
@@ -63,6 +70,7 @@ class GeneratorLLM(CustomLLM):
                 whole += chunk.text
                 if chunk.usage is not None:
                     self._usages.append(chunk.usage)
+                self._cut = self._cut or chunk.finish == CUT
                 message = ChatMessage(role=MessageRole.ASSISTANT, content=whole)
                 yield ChatResponse(message=message, delta=chunk.text)
 

@@ -13,6 +13,9 @@ Role = Literal["system", "user", "assistant"]
 ResponseMode = Literal["compact", "refine", "tree_summarize"]
 PassageUnit = Literal["sections", "windows"]
 
+# The reason that the chat API gives for an answer which ``max_tokens`` ended.
+CUT = "length"
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

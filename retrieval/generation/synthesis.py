@@ -40,6 +40,7 @@ class Synthesis:
 
     ``passages`` holds every one of the conversation, ``shown`` those that the
     calls showed, ``ranked`` those that the question found, old and new.
+    ``cut``: the limit of tokens ended a call.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Synthesis:
     ranked: tuple[ContextPassage, ...]
     groups: int
     usages: tuple[Usage, ...]
+    cut: bool = False
 
 
 class WholeChunks(PromptHelper):
@@ -111,7 +113,15 @@ async def synthesize(
         use_async=True,
     )
     text = await synthesizer.aget_response(query_str=closing(question, prompt.ranked), text_chunks=groups)
-    return Synthesis(str(text), prompt.passages, prompt.shown, prompt.ranked, len(groups), tuple(llm.usages))
+    return Synthesis(
+        str(text),
+        prompt.passages,
+        prompt.shown,
+        prompt.ranked,
+        len(groups),
+        tuple(llm.usages),
+        llm.cut,
+    )
 
 
 def _template(before: Sequence[Message], last: str) -> ChatPromptTemplate:

@@ -86,6 +86,7 @@ class Written:
 
     ``turn`` is what a conversation keeps so that the next prompt begins with
     this one; None when no model was asked.  ``usage`` sums the model's calls.
+    ``cut``: the limit of tokens ended what the model wrote.
     """
 
     answer: Answer
@@ -98,6 +99,7 @@ class Written:
     model: str | None = None
     cached: bool = False
     question: str = ""
+    cut: bool = False
 
 
 Event = StageDone | Found | Labelled | Piece | Written

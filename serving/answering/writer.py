@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
 
 from indexing.errors import CapacityError, GenerationError, GenerationTimeoutError
@@ -24,7 +24,7 @@ from retrieval.generation.prompts import (
     gather_passages,
     pack,
 )
-from retrieval.generation.protocol import GenerationRequest, Generator, Message, PassageUnit, Usage
+from retrieval.generation.protocol import GenerationRequest, Generator, Message, PassageUnit
 from retrieval.records import Answer, Receipt, SearchRequest, SearchResponse, SearchResult, Stage
 from retrieval.spans import fail_stage, open_stage
 from serving.answering.cache import AnswerCache
@@ -41,7 +41,7 @@ from serving.answering.records import (
     StageDone,
     Written,
 )
-from serving.answering.shown import ShownText
+from serving.answering.reply import ModelReply, streamed
 from serving.answering.steps import add_expansion, add_step, packing, spent, summed, verdict
 
 log = logging.getLogger(__name__)
@@ -201,18 +201,19 @@ class AnswerWriter:
         )
         yield Labelled(prompt.passages)
         began = perf_counter()
-        reply = _Reply()
+        reply = ModelReply()
         asked = _asked(request, prompt.messages, prompt.prefix)
-        async with contextlib.aclosing(_streamed(model, asked, reply)) as pieces:
+        async with contextlib.aclosing(streamed(model, asked, reply)) as pieces:
             async for piece in pieces:
                 yield piece
         yield add_step(draft, "generate", began, spent(model.model, reply.usages))
+        self._note_cut(reply.cut, request, draft)
         written = self._checked(question, reply.text, prompt.passages, results, draft)
         turn = Turn(prompt.user, reply.text.strip(), prompt.shown)
         yield StageDone(draft.stages[-1])
         if written.answer.kind == "none":
             yield Piece(written.answer.text, "none", restart=bool(reply.text))
-        yield replace(written, usage=summed(reply.usages), turn=turn, model=model.model)
+        yield replace(written, usage=summed(reply.usages), turn=turn, model=model.model, cut=reply.cut)
 
     async def _synthesized(
         self,
@@ -250,6 +251,7 @@ class AnswerWriter:
             )
         details = {**spent(model.model, made.usages), "mode": request.response_mode, "groups": made.groups}
         yield add_step(draft, "generate", began, {**details, "unit": self._unit(request)})
+        self._note_cut(made.cut, request, draft)
         written = self._checked(question, made.text, made.passages, results, draft)
         yield StageDone(draft.stages[-1])
         said = written.answer.text if written.answer.kind == "generated" else NOT_IN_DOCUMENTS
@@ -260,7 +262,7 @@ class AnswerWriter:
             log.warning("turn_not_kept reason=%s", error)
             turn = None
         yield Piece(written.answer.text, written.answer.kind)
-        yield replace(written, usage=summed(made.usages), turn=turn, model=model.model)
+        yield replace(written, usage=summed(made.usages), turn=turn, model=model.model, cut=made.cut)
 
     def _unit(self, request: AnswerRequest) -> PassageUnit:
         return request.passages or self._generation.passages
@@ -280,6 +282,12 @@ class AnswerWriter:
         log.warning("generation_failed reason=%s", error)
         draft.degraded.append(f"generate: {error}")
 
+    def _note_cut(self, cut: bool, request: AnswerRequest, draft: Draft) -> None:
+        """Note an answer that ends in mid-sentence, so that nobody takes it for the whole."""
+        if cut:
+            limit = request.max_tokens or self._generation.max_tokens
+            draft.degraded.append(f"answer: cut off at the limit of {limit} tokens")
+
     # ── without passages ──────────────────────────────────────────────────
 
     async def _talk(
@@ -290,13 +298,14 @@ class AnswerWriter:
         instruction = DIRECT if target.route == "answer" else ASK_BACK
         said = request.said[-_MOST_SAID:]
         messages = (Message("system", instruction), *said, Message("user", request.search.query))
-        reply = _Reply()
+        reply = ModelReply()
         asked = _asked(request, messages, instruction)
-        async with contextlib.aclosing(_streamed(model, asked, reply)) as pieces:
+        async with contextlib.aclosing(streamed(model, asked, reply)) as pieces:
             async for piece in pieces:
                 yield piece
         details = {**spent(model.model, reply.usages), "route": target.route}
         yield add_step(draft, "generate", began, details)
+        self._note_cut(reply.cut, request, draft)
         yield Written(
             Answer(reply.text.strip(), (), "generated"),
             (),
@@ -305,6 +314,7 @@ class AnswerWriter:
             turn=Turn(request.search.query, reply.text.strip()),
             model=model.model,
             question=target.search.query,
+            cut=reply.cut,
         )
 
     def _none(
@@ -338,31 +348,6 @@ class AnswerWriter:
             answer = Answer(checked.text, checked.citations, "generated")
         add_step(draft, "check", began, verdict(checked))
         return Written(answer, results, draft.receipt(), checked.flaws, tuple(passages), question=question)
-
-
-@dataclass(slots=True)
-class _Reply:
-    """What the model has said so far."""
-
-    text: str = ""
-    usages: list[Usage] = field(default_factory=list)
-
-
-async def _streamed(model: Generator, asked: GenerationRequest, reply: _Reply) -> AsyncGenerator[Piece]:
-    """Yield the model's words as they come, its thinking left out, and gather them in ``reply``."""
-    shown = ShownText()
-    async with contextlib.aclosing(model.stream(asked)) as chunks:
-        async for chunk in chunks:
-            if chunk.usage is not None:
-                reply.usages.append(chunk.usage)
-            text = shown.feed(chunk.text)
-            if text:
-                reply.text += text
-                yield Piece(text, "generated")
-    rest = shown.flush()
-    if rest:
-        reply.text += rest
-        yield Piece(rest, "generated")
 
 
 @contextlib.asynccontextmanager

@@ -116,13 +116,15 @@ export function renderAnswer(section, response, talking = false) {
   const cited = [...places.values()].map((citation) => h("li", {},
     h("a", { class: "plain", href: hashOf(citation.doc_id, citation.start, citation.end) },
       h("span", { class: "chip still" }, labelOf(citation)), h("span", {}, whereOf(citation, results)))));
-  section.replaceChildren(
+  const parts = [
     h("h2", { id: "answer-heading", class: "visually-hidden" }, t("answer.title")),
     h("div", { class: "answer-text" }, paragraphs(response)),
-    response.flaws?.length ? h("p", { class: "flaws" }, t(response.flaws.length === 1 ? "flaw.one" : "flaw.many", { n: response.flaws.length })) : null,
+    response.flaws?.length && h("p", { class: "flaws" }, t(response.flaws.length === 1 ? "flaw.one" : "flaw.many", { n: response.flaws.length })),
     h("p", { class: "provenance" }, provenance(response, talking)),
-    cited.length ? h("ul", { class: "cited", "aria-label": t("answer.sources") }, cited) : null,
-    response.usage ? h("p", { class: "usage" }, usageLine(response.usage)) : null);
+    cited.length && h("ul", { class: "cited", "aria-label": t("answer.sources") }, cited),
+    response.usage && h("p", { class: "usage" }, usageLine(response.usage)),
+  ];
+  section.replaceChildren(...parts.filter(Boolean)); // replaceChildren writes null as a word
 }
 
 export const moreButton = (run) => h("button", { type: "button", class: "quiet more", on: { click: run } }, t("result.more"));

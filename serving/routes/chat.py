@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Literal
 
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
@@ -77,7 +78,11 @@ async def chat(body: ChatBody, service: ServiceDep, tenant: TenantDep) -> Respon
             id=made,
             created=int(time.time()),
             model=MODEL,
-            choices=[ChatChoice(message=ChatMessageReply(content=written.answer.text))],
+            choices=[
+                ChatChoice(
+                    message=ChatMessageReply(content=written.answer.text), finish_reason=_finish(written)
+                )
+            ],
             usage=_usage(written),
             winnow=_evidence(written),
         )
@@ -147,6 +152,10 @@ def _usage(written: Written) -> ChatUsage:
     )
 
 
+def _finish(written: Written) -> Literal["stop", "length"]:
+    return "length" if written.cut else "stop"
+
+
 def _evidence(written: Written) -> ChatEvidence:
     return ChatEvidence(
         kind=written.answer.kind,
@@ -161,8 +170,9 @@ async def _chunks(
 ) -> AsyncIterator[str]:
     created = int(time.time())
 
-    def chunk(delta: ChunkDelta, finish: bool = False, evidence: ChatEvidence | None = None) -> str:
-        choice = ChunkChoice(delta=delta, finish_reason="stop" if finish else None)
+    def chunk(delta: ChunkDelta, last: Written | None = None) -> str:
+        choice = ChunkChoice(delta=delta, finish_reason=None if last is None else _finish(last))
+        evidence = None if last is None else _evidence(last)
         return _line(ChatChunk(id=made, created=created, model=MODEL, choices=[choice], winnow=evidence))
 
     try:
@@ -177,7 +187,7 @@ async def _chunks(
                     )
                 event = await anext(events)
         measure(service, event)
-        yield chunk(ChunkDelta(), finish=True, evidence=_evidence(event))
+        yield chunk(ChunkDelta(), event)
         if wants_usage:
             yield _line(ChatChunk(id=made, created=created, model=MODEL, choices=[], usage=_usage(event)))
         yield "data: [DONE]\n\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,26 @@ from indexing.errors import WinnowError
 _POLL_S = 0.5
 _TAIL_LINES = 40
 _PROBE_S = 2.0
+_TOO_LONG = re.compile(r"greater than the derived max_model_len \(max_position_embeddings=(\d+)")
 
 
 class ReplicaError(WinnowError):
     """A replica did not start, or does not go on."""
+
+
+def advice(log: str) -> str:
+    """Return what to do about a failure that this command's own default makes; empty for any other.
+
+    vLLM's message advises to override the limit, which breaks the model.
+    """
+    found = _TOO_LONG.search(log)
+    if found is None:
+        return ""
+    most = found[1]
+    return (
+        f"\n\nThe model takes {most} tokens at most: start with --max-model-len {most}, and keep "
+        "generation.history_tokens, context_tokens and max_tokens together below it."
+    )
 
 
 class Replica:
@@ -75,7 +92,8 @@ class Replica:
         async with httpx.AsyncClient(timeout=_PROBE_S, trust_env=False) as client:
             while loop.time() < deadline:
                 if process.returncode is not None:
-                    raise ReplicaError(f"vLLM ended with code {process.returncode}:\n{self.tail()}")
+                    tail = self.tail()
+                    raise ReplicaError(f"vLLM ended with code {process.returncode}:\n{tail}{advice(tail)}")
                 with contextlib.suppress(httpx.HTTPError):
                     if (await client.get(f"{self.url}/health")).status_code == httpx.codes.OK:
                         return

@@ -69,14 +69,15 @@ def test_every_light_file_ends_as_expected(tmp_path: Path) -> None:
 
 
 def test_the_service_lives_through_hostile_uploads() -> None:
-    """One file of every format and outcome, uploaded to a real service."""
-    chosen: dict[tuple[str, str], HostileFile] = {}
+    """One file of every format and one of every outcome, uploaded to a real service."""
+    chosen: dict[str, HostileFile] = {}
     for one in corpus():
         if not one.heavy and "bomb" not in one.name and "large" not in one.name:
-            chosen.setdefault((one.format, one.expect), one)
+            chosen.setdefault(one.format, one)
+            chosen.setdefault(one.expect, one)
     bombs = [one for one in corpus() if one.name in ("bomb.docx", "bomb.txt.gz", "slip.epub", "xxe.xlsx")]
-    files = [*chosen.values(), *bombs]
-    result = run(files, patience_s=120.0)
+    files = list({one.name: one for one in [*chosen.values(), *bombs]}.values())
+    result = run(files, patience_s=300.0)
     assert result["wrong"] == {}, report(files, result)
     assert result["harm"] == []
     assert result["health"]["failures"] == []

@@ -1,7 +1,8 @@
 """A stand-in for an environment with vLLM: its interpreter is a script that listens as vLLM does.
 
 ``FAKE_VLLM`` decides what it does: "" serves after a moment, "fail" prints an
-error and ends, "deaf" never listens, "stubborn" ignores SIGTERM, "child"
+error and ends, "short" says as vLLM 0.32 does that the model takes 8,192
+tokens, "deaf" never listens, "stubborn" ignores SIGTERM, "child"
 leaves a child process behind when it ends.
 """
 
@@ -22,6 +23,10 @@ print("cache", os.environ.get("VLLM_CPU_KVCACHE_SPACE"), flush=True)
 if mode == "fail":
     print("RuntimeError: out of memory", flush=True)
     sys.exit(3)
+if mode == "short":
+    print("  Value error, User-specified max_model_len (12288) is greater than the derived max_model_len "
+          "(max_position_embeddings=8192.0 or model_max_length=None in model's config.json).", flush=True)
+    sys.exit(1)
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if mode == "child":

@@ -13,7 +13,7 @@ from serving.app import create_app
 from serving.server import Server, uvicorn_config
 from tests.fakes.service import Harness, make_harness
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 class Live:

@@ -30,7 +30,7 @@ from retrieval.search import Searcher
 from tests.fakes.two_generations import load_named
 
 _TOP_N = 50
-_DROP_S = 10.0
+_DROP_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class LivingIndex:
     def __init__(self, home: Path) -> None:
         self.settings: Settings = load_settings(
             home=home,
-            collection={"idle_exit_s": 5.0, "optimize_after": 0, "timeout_s": 30.0},
-            indexing={"lock_timeout_s": 20.0},
+            collection={"idle_exit_s": 5.0, "optimize_after": 0, "timeout_s": 60.0},
+            indexing={"lock_timeout_s": 60.0},
             rerank={"model": "none"},
             encoders={"dense": "old"},
         )

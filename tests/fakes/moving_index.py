@@ -29,8 +29,8 @@ QUICK = Patience(attempts=8, pause_s=0.01)
 def settings_in(home: Path) -> Settings:
     return Settings(
         home=home,
-        collection=CollectionSettings(idle_exit_s=0.5, optimize_after=0, timeout_s=20.0, prefer_grpc=False),
-        indexing=IndexingSettings(read_workers=0, lock_timeout_s=20.0),
+        collection=CollectionSettings(idle_exit_s=3.0, optimize_after=0, timeout_s=60.0, prefer_grpc=False),
+        indexing=IndexingSettings(read_workers=0, lock_timeout_s=60.0),
     )
 
 
@@ -88,7 +88,7 @@ def push_and_die(home: Path, url: str, after: int) -> None:
 
 def with_workers(home: Path, workers: int, notes: Path | None = None, **indexing: object) -> Settings:
     """Settings whose batches are small, so that a small index takes many."""
-    chosen = {"read_workers": 0, "lock_timeout_s": 20.0, "batch_sentences": 16, "workers": workers}
+    chosen = {"read_workers": 0, "lock_timeout_s": 60.0, "batch_sentences": 16, "workers": workers}
     return settings_in(home).model_copy(
         update={
             "indexing": IndexingSettings(**{**chosen, **indexing}),

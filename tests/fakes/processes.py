@@ -14,7 +14,7 @@ from types import TracebackType
 
 import httpx
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 class ServiceProcess:

@@ -51,7 +51,7 @@ async def running_service(home: Path, **sections: object) -> AsyncIterator[Runni
     task = asyncio.create_task(server.serve())
     keys = KeyStore(settings.home)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not server.started:
                 await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]

@@ -19,6 +19,7 @@ class ScriptedGenerator:
         self.closed = 0
         self.fail_after: int | None = None  # words, then the error of ``failure``
         self.failure: Exception | None = None
+        self.finish = "stop"  # "length": max_tokens ended the answer
 
     @property
     def model(self) -> str:
@@ -39,7 +40,7 @@ class ScriptedGenerator:
                 await asyncio.sleep(0)
                 yield Chunk(word if position == 0 else f" {word}")
             prompt = sum(len(one.content.split()) for one in request.messages)
-            yield Chunk(finish="stop", usage=Usage(prompt, len(words), 0, 1.0, 10.0, "scripted"))
+            yield Chunk(finish=self.finish, usage=Usage(prompt, len(words), 0, 1.0, 10.0, "scripted"))
         finally:
             self.closed += 1
 
@@ -49,7 +50,7 @@ class ScriptedGenerator:
         async for chunk in self.stream(request):
             pieces.append(chunk.text)
             usage = chunk.usage or usage
-        return Completion("".join(pieces), "stop", usage)
+        return Completion("".join(pieces), self.finish, usage)
 
     async def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
         return TokenCounts(tuple(len(text.split()) for text in texts), exact=True)

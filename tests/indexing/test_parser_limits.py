@@ -51,7 +51,7 @@ def test_memory_and_processor_time_end_in_a_limit_and_the_next_file_is_read(tmp_
 
 
 def test_a_parser_that_hangs_with_the_lock_held_is_ended_in_time(tmp_path: Path) -> None:
-    stuck, after = outcomes(tmp_path, "STUCK", "fine", read_timeout_s=1.0)
+    stuck, after = outcomes(tmp_path, "STUCK", "fine", read_timeout_s=3.0)
     assert isinstance(stuck, ReadLimitError)
     assert after == "fine"
 
@@ -84,7 +84,7 @@ def test_a_parser_does_not_see_the_secrets_of_its_parent(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("word", ["PICKLED", "HUGE", "HALF", "OTHER", "FORGED", "FLOOD"])
 def test_what_is_no_document_is_an_error_and_never_runs(tmp_path: Path, word: str) -> None:
     canary = tmp_path / "canary"
-    limit_s = 2.0 if word == "HALF" else 60.0
+    limit_s = 4.0 if word == "HALF" else 60.0
     harm, after = outcomes(tmp_path, f"{word} {canary}", "fine", read_timeout_s=limit_s)
     assert isinstance(harm, ParserCrashError | ReadLimitError)
     assert after == "fine"
@@ -123,7 +123,7 @@ def test_a_stuck_parser_dies_with_a_parent_that_was_killed(tmp_path: Path) -> No
         parent.kill()
         parent.wait(10)
         parent.stdout.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while _is_running(worker):
         if time.monotonic() > deadline:
             os.kill(worker, 9)

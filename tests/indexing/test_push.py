@@ -27,6 +27,7 @@ from tests.fakes.moving_index import fill, item, opened, push_and_die, push_smal
 from tests.fakes.qdrant_server import QdrantServer
 
 POINTS = 2 * 20 * 6
+PATIENCE_S = 180.0
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_killed_and_run_again_nothing_is_lost_or_twice(
     with opened(home) as index:
         fill(index)
     child = start(push_and_die, home, server.url, after)
-    child.join(60)
+    child.join(PATIENCE_S)
     assert child.exitcode == -signal.SIGKILL
     assert 0 < len(stored(server)) < POINTS
     before = upserts(server)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from tests.fakes.qdrant_server import QdrantServer
 from tests.fakes.two_generations import NEW, Patched, corpus
 
 DOCUMENTS = 6
+PATIENCE_S = 180.0
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +172,7 @@ POINTS_OF_CREATE = ["snapshot-home", "snapshot-shard", "snapshot-filled", "snaps
 def test_killed_while_made_there_is_none(home: Path, tmp_path: Path, point: str) -> None:
     folder = tmp_path / "tuesday"
     child = start(snapshot_and_die, home, folder, point)
-    child.join(60)
+    child.join(PATIENCE_S)
     assert child.exitcode == -signal.SIGKILL
     assert not folder.exists()
     left = [path for path in tmp_path.iterdir() if path.name.startswith(".tuesday")]
@@ -190,7 +192,7 @@ def test_killed_while_restored_it_is_finished_by_the_next(
     """``call``: at which rename into place the process dies."""
     target = tmp_path / "new"
     child = start(restore_and_die, snapshot, target, call)
-    child.join(60)
+    child.join(PATIENCE_S)
     assert child.exitcode == -signal.SIGKILL
     assert not (target / "catalog.db").exists()
     restore_snapshot(snapshot, settings_in(target))
@@ -215,6 +217,7 @@ def test_searches_go_on_and_writes_wait(tmp_path: Path) -> None:
                     except BaseException as error:
                         failures.append(error)
                         return
+                    time.sleep(0.02)
 
         def write(other: Index, number: int) -> None:
             add_texts(other, [item("default", number)])
@@ -226,11 +229,11 @@ def test_searches_go_on_and_writes_wait(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         try:
-            manifests = [create_snapshot(index, tmp_path / f"s{number}") for number in range(3)]
+            manifests = [create_snapshot(index, tmp_path / f"s{number}") for number in range(2)]
         finally:
             stop.set()
             for thread in threads:
-                thread.join(60)
+                thread.join(PATIENCE_S)
     assert not failures
     for number, manifest in enumerate(manifests):
         assert manifest.collections[0].points == 6 * manifest.documents

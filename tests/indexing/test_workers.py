@@ -21,7 +21,7 @@ from tests.fakes.moving_index import TENANTS, fill_and_die, item, opened, start,
 from tests.fakes.qdrant_server import QdrantServer
 
 FAKE = ("tests.fakes.worker_encoders", "load_fake")
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 
 
 def everything(index: Index) -> tuple[dict[str, object], list[object]]:

@@ -10,7 +10,7 @@ from indexing.errors import QueueFullError
 from serving.admission import Admission, Limit
 
 pytestmark = pytest.mark.anyio
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Crowd:

@@ -111,6 +111,29 @@ async def test_a_written_answer_comes_in_pieces_with_citations_and_usage() -> No
     assert bench.model.requests[0].tenant == "acme"
 
 
+@pytest.mark.parametrize("mode", ["compact", "refine", "tree_summarize"])
+async def test_an_answer_that_the_limit_of_tokens_ends_says_so(mode: str) -> None:
+    bench = Bench("Trams run every ten", generation={"max_tokens": 64})
+    _, whole = await bench(response_mode=mode)
+    assert not whole.cut
+    assert whole.receipt.degraded == ()
+    bench.model.finish = "length"
+    _, cut = await bench(response_mode=mode)
+    assert cut.cut
+    assert cut.receipt.degraded == ("answer: cut off at the limit of 64 tokens",)
+    _, cut = await bench(response_mode=mode, max_tokens=16)
+    assert cut.receipt.degraded == ("answer: cut off at the limit of 16 tokens",)
+
+
+async def test_a_direct_answer_that_is_cut_says_so() -> None:
+    bench = Bench(lambda request: "ANSWER" if "RETRIEVE" in request.messages[0].content else "Hello, I")
+    bench.model.finish = "length"
+    _, written = await bench("hello", expand=Expand(classify=True))
+    assert written.answer.text == "Hello, I"
+    assert written.cut
+    assert written.receipt.degraded[-1] == "answer: cut off at the limit of 512 tokens"
+
+
 async def test_the_next_turn_begins_with_this_one() -> None:
     bench = Bench()
     _, first = await bench()

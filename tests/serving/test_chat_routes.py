@@ -84,6 +84,20 @@ async def test_the_official_client_streams(url: str) -> None:
     assert chunks[-1].usage.completion_tokens == 6
 
 
+async def test_an_answer_that_the_limit_ends_finishes_by_length(url: str, model: ScriptedGenerator) -> None:
+    model.finish = "length"
+    async with official(url) as client:
+        reply = await client.chat.completions.create(model="winnow", messages=QUESTION)
+        stream = await client.chat.completions.create(model="winnow", messages=QUESTION, stream=True)
+        chunks = [chunk async for chunk in stream]
+    assert reply.choices[0].finish_reason == "length"
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert reply.model_extra is not None
+    assert reply.model_extra["winnow"]["receipt"]["degraded"] == [
+        "answer: cut off at the limit of 512 tokens"
+    ]
+
+
 async def test_llama_index_can_use_the_service_as_a_model(url: str) -> None:
     llm = OpenAILike(
         model="winnow", api_base=url, api_key="none", is_chat_model=True, timeout=20, max_retries=0

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from indexing import cli
+from indexing.command_line import exit_code_of
 from indexing.encoders.export import ExportOptions, export
 from indexing.session import Index
 from indexing.settings import load_settings
+from retrieval import migration
 from tests.fakes.processes import ServiceProcess
 from tests.fakes.tiny_models import WORDS, sentence_transformer_folder
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
+PAUSE_S = 0.05  # leaves the processor to the change of encoders
+Command = Callable[[list[str]], int]
 QUESTIONS = ("river bank flows", "capital of france", "the lazy dog", "search engine index", "money loan")
 
 
@@ -37,6 +41,11 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return made[0], made[1]
 
 
+def compare(arguments: list[str]) -> int:
+    """``python -m retrieval.migration``."""
+    return exit_code_of(lambda: migration.app(arguments, standalone_mode=False))
+
+
 @dataclass(frozen=True)
 class Answer:
     """What one search got; ``ids`` of the results in their order."""
@@ -48,7 +57,7 @@ class Answer:
 
 
 class Load:
-    """Threads that search without a pause, over documents that nobody changes."""
+    """Threads that go on searching, over documents that nobody changes."""
 
     def __init__(self, url: str, threads: int = 2) -> None:
         self.answers: list[Answer] = []
@@ -72,6 +81,7 @@ class Load:
                 for question in QUESTIONS:
                     self.answers.append(ask(client, question))
                     assert client.post("/v1/search", json={"query": question}).status_code == 200
+                    time.sleep(PAUSE_S)
 
     def sees(self, generation: int, count: int = 20) -> None:
         """Wait until so many answers in a row came from this generation."""
@@ -110,10 +120,17 @@ def stable() -> list[dict[str, str]]:
 
 
 class Home:
-    """A home folder, the environment that configures it, and the commands run on it."""
+    """A home folder, the environment that configures it, and the commands run on it.
 
-    def __init__(self, folder: Path, dense: str) -> None:
+    The service is a process of its own; the commands are run in this one, which
+    saves importing everything for each of them.
+    """
+
+    def __init__(
+        self, folder: Path, dense: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         self.folder = folder
+        self._capsys = capsys
         self.variables = {
             "WINNOW_ENCODERS__DENSE": dense,
             "WINNOW_ENCODERS__THREADS": "1",
@@ -123,18 +140,18 @@ class Home:
             "WINNOW_INDEXING__READ_WORKERS": "0",
             "OMP_NUM_THREADS": "1",
         }
+        for name in os.environ:
+            if name.startswith("WINNOW_"):
+                monkeypatch.delenv(name)
+        for name, value in self.variables.items():
+            monkeypatch.setenv(name, value)
 
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments, "--home", str(self.folder)],
-            env=clean | self.variables,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        assert not check or done.returncode == 0, done.stderr
-        return done
+    def run(self, command: Command, *arguments: str, check: bool = True) -> Any:
+        self._capsys.readouterr()
+        code = command([*arguments, "--home", str(self.folder)])
+        said = self._capsys.readouterr()
+        assert not check or code == 0, said.err
+        return said
 
 
 def change(service: ServiceProcess, step: int) -> None:
@@ -163,8 +180,13 @@ def both_sides(home: Home) -> tuple[set[str], set[str]]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, encoders: tuple[str, str]) -> Home:
-    return Home(tmp_path / "home", encoders[0])
+def home(
+    tmp_path: Path,
+    encoders: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Home:
+    return Home(tmp_path / "home", encoders[0], monkeypatch, capsys)
 
 
 def test_encoders_change_and_change_back_under_load(home: Home, encoders: tuple[str, str]) -> None:
@@ -173,16 +195,16 @@ def test_encoders_change_and_change_back_under_load(home: Home, encoders: tuple[
         service.index([*stable(), *victims, document("changing", "The fox jumps.")])
         before = reference(service.client)
         with Load(service.url) as load:
-            home.run("indexing", "migrate", "start", "--dense", encoders[1])
+            home.run(cli.main, "migrate", "start", "--dense", encoders[1])
             change(service, 0)
-            assert "were not compared" in home.run("indexing", "migrate", "switch", check=False).stderr
-            compared = json.loads(home.run("retrieval.migration", "--json", "--sample", "8").stdout)
+            assert "were not compared" in home.run(cli.main, "migrate", "switch", check=False).err
+            compared = json.loads(home.run(compare, "--json", "--sample", "8").out)
             load.sees(1)
-            home.run("indexing", "migrate", "switch", "--wait-s", "0")
+            home.run(cli.main, "migrate", "switch", "--wait-s", "0")
             load.sees(2)
             after = reference(service.client)
             change(service, 1)
-            home.run("indexing", "migrate", "undo", "--wait-s", "0")
+            home.run(cli.main, "migrate", "undo", "--wait-s", "0")
             load.sees(1)
             change(service, 2)
             assert reference(service.client) == before
@@ -204,14 +226,14 @@ def test_encoders_change_and_change_back_under_load(home: Home, encoders: tuple[
 
 def a_restart_and_the_end(home: Home, new: str, after: dict[str, tuple[str, ...]]) -> None:
     """Between switch and drop the catalogue says by which encoders to answer, not the configuration."""
-    home.run("indexing", "migrate", "switch")
+    home.run(cli.main, "migrate", "switch")
     with ServiceProcess(home.folder, **home.variables) as service:
         assert reference(service.client) == after
         assert service.client.get("/v1/collection").json()["collection_generation"] == 2
-        assert f"encoders.dense = '{new}'" in home.run("indexing", "migrate", "drop").stdout
+        assert f"encoders.dense = '{new}'" in home.run(cli.main, "migrate", "drop").out
         assert reference(service.client) == after
         service.index([document("last", "The dog jumps.")])
-    status = json.loads(home.run("indexing", "status", "--json").stdout)
+    status = json.loads(home.run(cli.main, "status", "--json").out)
     assert (status["generation"], status["other_generation"], status["consistent"]) == (2, None, True)
 
 

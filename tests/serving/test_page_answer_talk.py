@@ -50,6 +50,17 @@ def follow_up(page: Page, question: str) -> None:
     answered(page)
 
 
+def test_an_answer_without_citations_shows_no_empty_parts(talk: Page, model: HeldGenerator) -> None:
+    model.reply = "NOT IN THE DOCUMENTS"
+    talk.open()
+    ask(talk)
+    answered(talk)
+    parts = talk.js("return [...document.querySelector('#answer').childNodes].map((one) => one.nodeName)")
+    assert "#text" not in parts, "an absent part was written as a word"
+    assert talk.all("#answer .cited, #answer .flaws") == []
+    assert "null" not in talk.text("#answer")
+
+
 def test_a_follow_up_goes_on_with_the_conversation(talk: Page, model: HeldGenerator) -> None:
     talk.open()
     ask(talk)

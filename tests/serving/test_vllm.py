@@ -127,6 +127,16 @@ async def test_a_failed_start_shows_the_end_of_the_log(tmp_path: Path) -> None:
     assert isinstance(error, ReplicaError)
     assert "ended with code 3" in str(error)
     assert "RuntimeError: out of memory" in str(error)
+    assert "tokens at most" not in str(error)
+
+
+@pytest.mark.anyio
+async def test_a_model_that_takes_fewer_tokens_is_told_with_the_option_to_give(tmp_path: Path) -> None:
+    async with running(Run(settings(tmp_path), "short")) as run:
+        error = run.task.exception()
+    assert isinstance(error, ReplicaError)
+    assert "(12288) is greater than" in str(error)
+    assert "start with --max-model-len 8192, and keep generation.history_tokens" in str(error)
 
 
 @pytest.mark.anyio

@@ -69,7 +69,7 @@ def http_server(service: RunningService, tmp_path: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/mcp"
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE_S)
 
 
 @contextlib.asynccontextmanager

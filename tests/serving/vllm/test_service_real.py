@@ -13,6 +13,8 @@ import pytest
 from tests.fakes.processes import ServiceProcess
 
 GONE_S = 1.0
+# Random weights never end an answer, so each one ends at max_tokens.
+CUT = "answer: cut off at the limit of 12 tokens"
 TEXTS = {
     "backups": "The database is backed up every fifteen minutes. Backups are kept for ninety days. "
     "The keys are kept in a hardware module. The engineer on call leads the exercise twice a year.",
@@ -63,7 +65,7 @@ def test_the_second_turn_is_served_from_the_cache_and_the_receipt_says_so(servic
         assert names[-1] == "done", events[-1]
         assert names.count("usage") == 1
         assert names.index("results") < names.index("answer")
-        assert events[-1][1]["degraded"] == []
+        assert events[-1][1]["degraded"] == [CUT]
     one, two = generate_stage(first), generate_stage(second)
     assert one["cached_tokens"] == 0
     # All but the last block of what the first turn sent stands at the beginning of the second.
@@ -87,7 +89,10 @@ def test_a_client_that_leaves_ends_the_work_upstream(service: ServiceProcess, me
         for line in answer.iter_lines():
             if line == "event: answer":
                 break
-        assert metrics.running == 1
+        began = time.monotonic()
+        while metrics.running < 1:  # the server counts a moment after it sends
+            assert time.monotonic() - began < 60
+            time.sleep(0.02)
     left = time.monotonic()
     while metrics.running > 0:
         assert time.monotonic() - left < GONE_S, "the request still runs"
@@ -98,4 +103,5 @@ def test_the_chat_endpoint_speaks_through_the_same_model(service: ServiceProcess
     body = {"model": "winnow", "messages": [{"role": "user", "content": "Which room has a video wall?"}]}
     answer = service.client.post("/v1/chat/completions", json=body).json()
     assert answer["usage"]["prompt_tokens"] > 100
-    assert answer["winnow"]["receipt"]["degraded"] == []
+    assert answer["winnow"]["receipt"]["degraded"] == [CUT]
+    assert answer["choices"][0]["finish_reason"] == "length"
