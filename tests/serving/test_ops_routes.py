@@ -16,8 +16,9 @@ from tests.fakes.service import DOCUMENTS, Harness
 
 pytestmark = pytest.mark.anyio
 
-# What the service never imports; other tests of the same run may have.
-OTHERS = ("tests.", "distill.", "benchmarks.", "serving.vllm.")
+# What the service never imports; other tests of the same run may have.  The
+# engine's own errors stay in its process.
+OTHERS = ("tests.", "distill.", "benchmarks.", "serving.vllm.", "indexing.collection.edge")
 
 
 def family(kind: type[WinnowError]) -> list[type[WinnowError]]:
