@@ -25,7 +25,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 
 def test_every_command_that_is_named_can_be_run() -> None:
-    for module in re.findall(r"python -m ([a-z_.]+)", TEXT):
+    for module in re.findall(r"python -m (?!pytest)([a-z_.]+)", TEXT):
         path = ROOT / module.replace(".", "/")
         assert (path / "__main__.py").is_file() or path.with_suffix(".py").is_file(), module
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -66,15 +67,32 @@ def opened(tmp_path: Path, url: str) -> Opened:
 
 
 class ServerMetrics:
-    """What ``/metrics`` of one server says."""
+    """What ``/metrics`` of one server says, or of several together."""
 
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=60, trust_env=False)
+    def __init__(self, *urls: str) -> None:
+        self._clients = [httpx.Client(base_url=url, timeout=60, trust_env=False) for url in urls]
 
     def sum(self, name: str) -> float:
         """Return the sum over all series whose name and labels begin so."""
-        lines = self._client.get("/metrics").text.splitlines()
+        lines = [line for one in self._clients for line in one.get("/metrics").text.splitlines()]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+    @property
+    def tokens(self) -> float:
+        """Tokens made so far."""
+        return self.sum("vllm:generation_tokens_total")
+
+    def wait_until_idle(self, within_s: float) -> None:
+        """Return when no tokens are made any more.
+
+        The gauge of running requests lags on a busy machine; the count of tokens does not lie.
+        """
+        began = time.monotonic()
+        tokens = -1.0
+        while (now := self.tokens) != tokens or self.running:
+            assert time.monotonic() - began < within_s, "the request still runs"
+            tokens = now
+            time.sleep(0.2)
 
     @property
     def running(self) -> float:
@@ -92,3 +110,8 @@ class ServerMetrics:
 @pytest.fixture
 def metrics(url: str) -> ServerMetrics:
     return ServerMetrics(url)
+
+
+@pytest.fixture
+def all_metrics() -> ServerMetrics:
+    return ServerMetrics(*REPLICAS)
