@@ -20,6 +20,9 @@ pytestmark = pytest.mark.anyio
 BLOCK = 128  # tokens, of vLLM's CPU build
 # The promise is 1 s (benchmarks.generation_faults measures it); a busy machine may take longer to tell.
 IDLE_S = 10.0
+# The model of the tests is small: it can be done before anybody leaves.
+TOKENS = 3000
+ATTEMPTS = 10
 LONG = "The board met four times. Net cash provided by operations was $ 5.4 million. " * 12
 
 
@@ -46,29 +49,35 @@ async def test_an_answer_comes_in_pieces_with_the_servers_own_counts(opened, met
 
 
 async def test_a_reader_that_leaves_ends_the_work_upstream(opened, metrics) -> None:
-    tokens = metrics.tokens
-    async with opened(max_tokens=3000) as generator:
-        stream = generator.stream(ask())
-        await anext(stream)
-        await stream.aclose()
-        await asyncio.to_thread(metrics.wait_until_idle, IDLE_S)  # a connection closes in the loop
-        assert generator.running == 0
-    assert metrics.tokens - tokens < 3000, "it ran to its end"
+    async with opened(max_tokens=TOKENS) as generator:
+        for _ in range(ATTEMPTS):
+            tokens = metrics.tokens
+            stream = generator.stream(ask())
+            await anext(stream)
+            await stream.aclose()
+            # In a thread: a connection closes in the loop.
+            await asyncio.to_thread(metrics.wait_until_idle, IDLE_S)
+            assert generator.running == 0
+            if metrics.tokens - tokens < TOKENS:
+                return
+    raise AssertionError(f"each of {ATTEMPTS} requests ran to its end")
 
 
 async def test_a_cancelled_task_ends_the_work_upstream(opened, metrics) -> None:
-    tokens = metrics.tokens
-    async with opened(max_tokens=3000) as generator:
-        task = asyncio.create_task(generator.complete(ask()))
-        async with asyncio.timeout(120):
-            while generator.running < 1:
-                await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)  # the model is small: 3,000 tokens take a few seconds
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        await asyncio.to_thread(metrics.wait_until_idle, IDLE_S)  # a connection closes in the loop
-    assert metrics.tokens - tokens < 3000, "it ran to its end"
+    async with opened(max_tokens=TOKENS) as generator:
+        for _ in range(ATTEMPTS):
+            tokens = metrics.tokens
+            task = asyncio.create_task(generator.complete(ask()))
+            async with asyncio.timeout(120):
+                while generator.running < 1:
+                    await asyncio.sleep(0.01)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await asyncio.to_thread(metrics.wait_until_idle, IDLE_S)
+            if metrics.tokens - tokens < TOKENS:
+                return
+    raise AssertionError(f"each of {ATTEMPTS} requests ran to its end")
 
 
 async def test_tenants_do_not_share_what_is_cached(opened) -> None:
