@@ -7,14 +7,16 @@ worker and ranks sentences by shared words.  What is under test is serving.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 
 from indexing.catalog.records import DocumentRecord, JobRecord, Window
@@ -32,6 +34,7 @@ from retrieval.records import (
     SearchResult,
     Stage,
 )
+from serving.app import create_app
 from serving.batching import BatchWorker
 from serving.conversations import Conversations
 from serving.jobs import JobRunner
@@ -373,3 +376,13 @@ async def make_harness(
         generator=generator,
     )
     return Harness(service, settings, encoder, catalog, collection, searcher, deleter, worker, metrics)
+
+
+@contextlib.asynccontextmanager
+async def client_of(harness: Harness) -> AsyncIterator[httpx.AsyncClient]:
+    """Speak to the harness's own application, without a socket."""
+    app = create_app(harness.settings, harness.service)
+    app.state.service = harness.service
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as made:
+        yield made

@@ -18,7 +18,7 @@ from retrieval.generation.protocol import GenerationRequest, Message
 from retrieval.records import SearchRequest, SearchResponse
 from serving.app import create_app
 from tests.fakes.scripted_generator import ScriptedGenerator
-from tests.fakes.service import Harness, make_harness
+from tests.fakes.service import Harness, client_of, make_harness
 
 pytestmark = pytest.mark.anyio
 PASSAGE = re.compile(r"<passage (\d+)>\nsource: .*\n(.*?)\n</passage \1>", re.DOTALL)
@@ -77,10 +77,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
 
 @pytest.fixture
 async def client(harness: Harness) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(harness.settings, harness.service)
-    app.state.service = harness.service
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as made:
+    async with client_of(harness) as made:
         yield made
 
 

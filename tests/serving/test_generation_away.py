@@ -12,10 +12,9 @@ from indexing.errors import GarbledAnswerError, GenerationTimeoutError, Generati
 from indexing.settings import GenerationSettings
 from retrieval.generation.client import HttpGenerator, open_generator
 from retrieval.generation.protocol import GenerationRequest, Message, TokenCounts
-from serving.app import create_app
 from tests.fakes.openai_server import FakeOpenAI, serve
 from tests.fakes.scripted_generator import ScriptedGenerator
-from tests.fakes.service import Harness, make_harness
+from tests.fakes.service import Harness, client_of, make_harness
 
 pytestmark = pytest.mark.anyio
 FAILED = "winnow_generation_failures_total"
@@ -48,10 +47,7 @@ async def harness(
 
 @pytest.fixture
 async def client(harness: Harness) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(harness.settings, harness.service)
-    app.state.service = harness.service
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as made:
+    async with client_of(harness) as made:
         yield made
 
 

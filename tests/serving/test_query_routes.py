@@ -16,7 +16,7 @@ from retrieval.generation.prompts import NOT_IN_DOCUMENTS
 from retrieval.generation.protocol import GenerationRequest
 from serving.app import create_app
 from tests.fakes.scripted_generator import ScriptedGenerator
-from tests.fakes.service import Harness, make_harness
+from tests.fakes.service import Harness, client_of, make_harness
 
 pytestmark = pytest.mark.anyio
 _PASSAGE = re.compile(r"<passage (\d+)>\n(.*?)\n</passage", re.DOTALL)
@@ -43,10 +43,7 @@ async def harness(tmp_path: Path, anyio_backend: str, model: ScriptedGenerator) 
 
 @pytest.fixture
 async def client(harness: Harness) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(harness.settings, harness.service)
-    app.state.service = harness.service
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as made:
+    async with client_of(harness) as made:
         yield made
 
 
