@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from indexing.encoders.manifest import INT8_MODEL
 from indexing.encoders.runtime import IntArray, Precision, available_cores
 from indexing.errors import EncoderError, MissingDependencyError
 from indexing.records import FloatArray
+
+_WAKING = threading.Lock()
 
 
 class OpenVinoRuntime:
@@ -31,6 +34,7 @@ class OpenVinoRuntime:
             import openvino
         except ImportError as error:
             raise MissingDependencyError("openvino", "openvino", "the OpenVINO runtime") from error
+        wake_bindings(openvino)
         core = openvino.Core()
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = _resolve(precision, capabilities)
@@ -96,6 +100,20 @@ class OpenVinoRuntime:
     def _finished(self, request: Any) -> FloatArray:
         request.wait()
         return np.array(request.get_tensor(self._output).data, dtype=np.float32)
+
+
+def wake_bindings(openvino: Any) -> None:
+    """Make the binding build its tables of numpy types now, in one thread.
+
+    They are static variables of C++ whose first use imports a part of numpy:
+    it lets go of the GIL and holds the variable's guard.  A second thread that
+    comes to the guard meanwhile waits for it with the GIL, and the process
+    never moves again, signals included (seen with OpenVINO 2026.4, where an
+    encoder and a reranker answered their first question at once).
+    """
+    with _WAKING:
+        _ = openvino.Tensor(np.zeros((1,), np.int64)).data
+        _ = openvino.Tensor(openvino.Type.f32, openvino.Shape([1])).data
 
 
 def _resolve(precision: Precision, capabilities: list[str]) -> Literal["fp32", "bf16", "int8"]:
