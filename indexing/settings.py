@@ -44,7 +44,9 @@ class CollectionSettings(Section):
         "8bit", description="a number of a stored token vector; see encoders.late_interaction"
     )
     hnsw_m: int = Field(16, ge=4, le=128)
-    hnsw_ef_construct: int = Field(100, ge=4, le=2000)
+    hnsw_ef_construct: int = Field(
+        64, ge=4, le=2000, description="graph quality; the engine's own 100 takes 1.7 times as long to build"
+    )
     hnsw_ef: int = Field(128, ge=1, le=4096, description="candidates kept while searching")
     optimize_after: int = Field(
         20_000, ge=0, description="points not yet in the HNSW graph before it is built; 0: never"

@@ -21,7 +21,7 @@ from indexing.encoders.protocols import Fingerprint
 from indexing.ingest import add_paths
 from indexing.records import DEFAULT_TENANT, Embedding, FloatArray
 from indexing.session import Index
-from indexing.settings import CollectionSettings, Settings
+from indexing.settings import Settings, load_settings
 from retrieval.fusion import fuse
 from retrieval.records import SearchRequest, SearchResponse
 from retrieval.search import Searcher
@@ -65,8 +65,8 @@ def given_pair(texts: Sequence[str], vectors: FloatArray) -> ComposedPair:
 
 
 def _settings(folder: Path) -> Settings:
-    """The defaults, but the engine leaves at once: the folder is about to go."""
-    return Settings(home=folder / "home", collection=CollectionSettings(idle_exit_s=0.2))
+    """The defaults, or the environment's; the engine leaves at once: its folder is about to go."""
+    return load_settings(home=folder / "home", collection={"idle_exit_s": 0.2})
 
 
 class Winnow:
@@ -194,10 +194,11 @@ class RawEngine:
     name = "raw-engine"
 
     def _config(self, dimensions: int) -> qe.EdgeConfig:
+        graph = load_settings().collection
         return qe.EdgeConfig(
             vectors={"dense": qe.EdgeVectorParams(dimensions, qe.Distance.Cosine)},
             sparse_vectors={"sparse": qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
-            hnsw_config=qe.HnswIndexConfig(16, 100, 10_000),
+            hnsw_config=qe.HnswIndexConfig(graph.hnsw_m, graph.hnsw_ef_construct, 10_000),
         )
 
     def build(self, folder: Path, corpus: Corpus) -> None:
@@ -227,10 +228,11 @@ class RawEngine:
         self._corpus = corpus
         self._shard = qe.EdgeShard.load(str(folder / "shard"))
         self._sparse = Bm25Encoder(average_length=_AVERAGE_LENGTH)
+        self._hnsw_ef = load_settings().collection.hnsw_ef
 
     def search(self, number: int, *, exact: bool = False) -> list[int]:
         vector = self._sparse.encode_queries([self._corpus.queries[number]])[0]
-        params = qe.SearchParams(exact=exact, hnsw_ef=128)
+        params = qe.SearchParams(exact=exact, hnsw_ef=self._hnsw_ef)
         dense = qe.Prefetch(
             limit=POOL,
             query=qe.Query.Nearest(self._corpus.query_vectors[number].tolist(), using="dense"),

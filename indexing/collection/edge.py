@@ -190,7 +190,7 @@ class Shard:
         hnsw_ef: int,
     ) -> SideHits:
         """Both sides in one engine call, the tenant and the filter in each."""
-        where = translate(tenant, wanted)
+        where = translate(None if self._only(tenant) else tenant, wanted)
         requests: list[qe.QueryRequest] = []
         dense_on = mode != "sparse" and query.dense is not None
         sparse_on = mode != "dense" and len(query.sparse) > 0
@@ -210,6 +210,13 @@ class Shard:
         sparse = _hits(sides[-1]) if sparse_on else []
         return SideHits(dense, sparse, elapsed)
 
+    def _only(self, tenant: str) -> bool:
+        """Whether every point is this tenant's: then a filter by tenant costs time and changes nothing.
+
+        ``_tenants`` may name one that has no point any more, and never lacks one that has.
+        """
+        return self._tenants <= {tenant}
+
     def _dense_params(self, exact: bool, hnsw_ef: int) -> qe.SearchParams:
         quantization: qe.QuantizationSearchParams | None = None
         if self._quantized:
@@ -218,7 +225,7 @@ class Shard:
 
     def _sparse_params(self, tenant: str) -> qe.SearchParams | None:
         """IDF over the tenant's own live points, unless all points are just that."""
-        if not self.spec.sparse_idf or (not self.state.stale and self._tenants <= {tenant}):
+        if not self.spec.sparse_idf or (not self.state.stale and self._only(tenant)):
             return None
         return qe.SearchParams(idf=qe.IdfParams(tenant_filter(tenant)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from indexing.catalog.lifecycle import Lifecycle
 from indexing.catalog.records import StoredDocument
@@ -16,7 +17,7 @@ _SENTENCES_PER_QUERY = 4000
 _LEADING_MARKS = re.compile(r"^\W+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the id is kept in __dict__
 class Item:
     """One sentence to encode; ``text`` is the encoders' input, ``last`` ends its document."""
 
@@ -25,7 +26,7 @@ class Item:
     text: str
     last: bool
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The id of the sentence's point."""
         stored = self.document

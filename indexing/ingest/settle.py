@@ -16,6 +16,7 @@ resumed by running it again, and a step done twice changes nothing:
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Future
 
 from indexing.catalog.lifecycle import AVERAGE_KEY, Lifecycle
 from indexing.catalog.records import StoredDocument
@@ -143,7 +144,7 @@ def _embed(index: Index, report: IngestReport, progress: Progress) -> None:
     reuse = Reuse(index)
     # The plan has stored each document's source: read the rows again.
     items = items_of(lifecycle, lifecycle.to_embed(), lambda document: starts[document.key])
-    with index.pool(average, left) as pool:
+    with index.pool(average, left) as pool, _Writing(index, report, progress) as writing:
         parts = batches(items, index.settings.indexing.batch_sentences)
         for batch, embeddings in reuse.embed_all(parts, pool):
             points = [
@@ -151,15 +152,54 @@ def _embed(index: Index, report: IngestReport, progress: Progress) -> None:
                 for item, embedding in zip(batch, embeddings, strict=True)
             ]
             index.checkpoint("embedded")
-            index.bridge(index.collection.upsert, points)
-            index.checkpoint("upserted")
-            done = {item.document.key: item.sentence.ordinal + 1 for item in batch}
-            report.documents += lifecycle.record(done, [item.document.key for item in batch if item.last])
-            index.checkpoint("recorded")
-            report.sentences += len(batch)
-            progress.advance(len(batch))
-            progress.committed()
+            writing.begin(batch, points)
+        writing.finish()
     report.reused += reuse.count
+
+
+class _Writing:
+    """Writes a batch while the next one is encoded; what the engine acknowledged is recorded, no more.
+
+    One batch at a time, in order: a document's sentences are recorded as a
+    prefix.  Left by an error, it records nothing of the batch on its way: the
+    next run writes it again.
+    """
+
+    def __init__(self, index: Index, report: IngestReport, progress: Progress) -> None:
+        self._index = index
+        self._report = report
+        self._progress = progress
+        self._batch: list[Item] = []
+        self._written: Future[None] | None = None
+
+    def begin(self, batch: list[Item], points: list[Point]) -> None:
+        """Start to write ``points`` once the batch before is written and recorded."""
+        self.finish()
+        self._batch = batch
+        self._written = self._index.bridge.start(self._index.collection.upsert, points)
+
+    def finish(self) -> None:
+        """Wait for the batch on its way and record it; raises what the engine raised."""
+        written, self._written = self._written, None
+        if written is None:
+            return
+        written.result()
+        index, batch = self._index, self._batch
+        index.checkpoint("upserted")
+        done = {item.document.key: item.sentence.ordinal + 1 for item in batch}
+        ended = [item.document.key for item in batch if item.last]
+        self._report.documents += index.catalog.lifecycle.record(done, ended)
+        index.checkpoint("recorded")
+        self._report.sentences += len(batch)
+        self._progress.advance(len(batch))
+        self._progress.committed()
+
+    def __enter__(self) -> _Writing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._written is not None:
+            self._written.cancel()
 
 
 def _plan(lifecycle: Lifecycle, documents: list[StoredDocument], average: float | None) -> dict[int, int]:
