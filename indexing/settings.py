@@ -114,6 +114,12 @@ class RetrievalSettings(Section):
     fusion: Literal["rrf", "dbsf", "weighted"] = "weighted"
     rrf_k: int = Field(60, ge=1, le=10_000)
     dense_weight: float = Field(0.5, ge=0, le=1, description="share of the dense side in weighted fusion")
+    confidence_power: float = Field(
+        2.0,
+        ge=0,
+        le=10,
+        description="weighted fusion trusts the side whose best hit stands out more; 0: both alike",
+    )
     top_k: int = Field(50, ge=1, le=1000, description="candidates fetched from each side")
     top_n: int = Field(10, ge=1, le=1000, description="results returned")
     window_size: int = Field(2, ge=0, le=50, description="sentences on each side of a hit")

@@ -18,6 +18,7 @@ from indexing.collection.protocol import Collection
 from indexing.errors import DeadlineError, QueryError
 from indexing.records import Embedding, Mode, SideHits
 from indexing.settings import RerankSettings, RetrievalSettings, Settings
+from retrieval.confidence import confidence_weights
 from retrieval.credits import literal_credits
 from retrieval.fusion import Fused, fuse, side_weights
 from retrieval.passages import Assembly, Standing
@@ -278,12 +279,16 @@ class Searcher:
 
     def _fuse(self, plan: Plan, found: list[SideHits], arms: list[_Arm], trace: Trace) -> list[Fused]:
         began = perf_counter()
-        weights = arms[0].weights
+        sides = [side for hits in found for side in (hits.dense, hits.sparse)]
+        weights = [weight for arm in arms for weight in arm.weights]
+        if plan.fusion == "weighted":
+            # What the encoder cannot read of the query, its confidence cannot speak for.
+            weights = confidence_weights(sides, weights, self._retrieval.confidence_power * arms[0].known)
         credits = self._credits(plan.query, found[0]) if weights[0] else {}
         fused = fuse(
             plan.fusion,
-            [side for hits in found for side in (hits.dense, hits.sparse)],
-            [weight for arm in arms for weight in arm.weights],
+            sides,
+            weights,
             rrf_k=self._retrieval.rrf_k,
             floors=_FLOORS * len(arms),
             credits=credits,

@@ -11,6 +11,7 @@ import numpy as np
 from indexing.encoders import EncoderPair, load_encoders
 from indexing.records import Embedding, FloatArray, Hit
 from indexing.settings import Settings
+from retrieval.confidence import confidence_weights
 from retrieval.credits import literal_credits
 from retrieval.fusion import fuse, side_weights
 
@@ -53,7 +54,9 @@ class MemoryIndex:
         if self._stage != "hybrid":
             return [hit.id for hit in (sparse or dense)]
         chosen = self._settings.retrieval
-        weights = side_weights(coverage, chosen.dense_weight)
+        weights: Sequence[float] = side_weights(coverage, chosen.dense_weight)
+        if chosen.fusion == "weighted":
+            weights = confidence_weights([dense, sparse], weights, chosen.confidence_power * coverage)
         fused = fuse(
             chosen.fusion,
             [dense, sparse],
