@@ -37,7 +37,7 @@ from benchmarks.significance import randomisation_test
 from indexing.errors import WinnowError
 from indexing.settings import Settings, load_settings
 from retrieval.metrics import evaluate
-from retrieval.records import SearchRequest, SearchResult
+from retrieval.records import SearchRequest, SearchResponse, SearchResult
 from retrieval.search import Searcher
 
 Attack = Literal["copied", "stuffed"]
@@ -125,9 +125,17 @@ async def attacked(
         for cap in caps:
             found[cap] = []
             for query in queries:
-                response = await searcher.search(SearchRequest(query, top_n=10, per_source_cap=cap))
+                response = await _whole(searcher, SearchRequest(query, top_n=10, per_source_cap=cap))
                 found[cap].append([_is_poison(one) for one in response.results[:PLACES]])
     return found
+
+
+async def _whole(searcher: Searcher, request: SearchRequest) -> SearchResponse:
+    """Search, every stage included: a row of reranked searches must not hold a fused one."""
+    response = await searcher.search(request)
+    if response.receipt.degraded:
+        raise WinnowError(f"{request.query!r} was degraded: {response.receipt.degraded[0]}")
+    return response
 
 
 def _is_poison(result: SearchResult) -> bool:
@@ -141,7 +149,7 @@ async def clean_scores(settings: Settings, judged: JudgedSet, caps: Sequence[int
         for cap in caps:
             run = {}
             for query_id, query in judged.queries.items():
-                response = await searcher.search(SearchRequest(query, top_n=20, per_source_cap=cap))
+                response = await _whole(searcher, SearchRequest(query, top_n=20, per_source_cap=cap))
                 # By place, not by score: the cap moves results and leaves their scores.
                 placed = [(one.doc_id, float(-place)) for place, one in enumerate(response.results)]
                 run[query_id] = best_sentence(placed)

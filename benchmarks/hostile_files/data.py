@@ -77,6 +77,11 @@ def _json() -> list[HostileFile]:
             CLEAN,
             fixed('{"__proto__": {"admin": true}, "$ref": "' + SECRET_URL + '", "a": "river"}'),
         ),
+    ]
+
+
+def _json_lines() -> list[HostileFile]:
+    return [
         HostileFile(
             "deep.jsonl",
             "a line nested 100,000 deep",
@@ -190,6 +195,11 @@ def _mails() -> list[HostileFile]:
             CLEAN,
             fixed(eml(head='Content-Type: text/plain; name*0="a"; name*999999999="b"\n')),
         ),
+    ]
+
+
+def _mail_bodies() -> list[HostileFile]:
+    return [
         HostileFile(
             "charset-zlib.eml",
             "says it is in zlib",
@@ -282,4 +292,4 @@ def _packed() -> list[HostileFile]:
 
 def files() -> list[HostileFile]:
     """The hostile data files."""
-    return [*_json(), *_tables(), *_mails(), *_packed()]
+    return [*_json(), *_json_lines(), *_tables(), *_mails(), *_mail_bodies(), *_packed()]

@@ -174,6 +174,11 @@ def _office() -> list[tuple[str, str, str, partial[bytes]]]:
             CLEAN,
             partial(_sheet, _ROW + '<row r="2"><c r="A2"><v>1e400</v></c><c r="B2"><v>2</v></c></row>'),
         ),
+    ]
+
+
+def _books() -> list[tuple[str, str, str, partial[bytes]]]:
+    return [
         (
             "drm.epub",
             "chapters under DRM",
@@ -236,4 +241,4 @@ def _office() -> list[tuple[str, str, str, partial[bytes]]]:
 
 def files() -> list[HostileFile]:
     """The attacks on one format each."""
-    return [HostileFile(*one) for one in _office()]
+    return [HostileFile(*one) for one in (*_office(), *_books())]

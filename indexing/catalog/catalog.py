@@ -40,6 +40,7 @@ _FIELDS = (
     _URIS,
     _d.metadata,
     _d.indexed_at,
+    _d.ingested_by,
 )
 
 
@@ -248,7 +249,7 @@ def open_catalog(settings: Settings) -> Catalog:
 
 
 def _record(row: Row[*tuple[Any, ...]]) -> DocumentRecord:
-    tenant, doc_id, version, title, media_type, sentences, chars, uris, fields, indexed_at = row
+    tenant, doc_id, version, title, media_type, sentences, chars, uris, fields, indexed_at, by = row
     return DocumentRecord(
         tenant=tenant,
         doc_id=doc_id,
@@ -260,4 +261,5 @@ def _record(row: Row[*tuple[Any, ...]]) -> DocumentRecord:
         sources=tuple(sorted(uris.split(SEPARATOR))) if uris else (),
         metadata=fields,
         indexed_at=indexed_at,
+        ingested_by=by,
     )

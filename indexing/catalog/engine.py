@@ -9,7 +9,14 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from indexing.catalog.schema import MIRROR_TRIGGER, REVISION_TRIGGERS, SCHEMA_VERSION, meta, metadata
+from indexing.catalog.schema import (
+    MIRROR_TRIGGER,
+    REVISION_TRIGGERS,
+    SCHEMA_VERSION,
+    documents,
+    meta,
+    metadata,
+)
 from indexing.errors import CatalogError
 
 _BUSY_TIMEOUT_S = 30.0
@@ -91,12 +98,20 @@ def _prepare_schema(engine: Engine) -> None:
         metadata.create_all(connection)
         if connection.scalar(version) is None:
             connection.execute(insert(meta).values(key="schema_version", value=str(SCHEMA_VERSION)))
-        else:  # what newer versions added is new tables only
+        else:  # what newer versions added beside new tables
+            _add_columns(connection)
             connection.execute(
                 update(meta).where(meta.c.key == "schema_version").values(value=str(SCHEMA_VERSION))
             )
         for statement in (*REVISION_TRIGGERS, MIRROR_TRIGGER):
             connection.exec_driver_sql(statement)
+
+
+def _add_columns(connection: Connection) -> None:
+    """Give a catalogue of the first two schemas what its documents lack; it stays null in them."""
+    column = documents.c.ingested_by.name
+    if column not in {known["name"] for known in inspect(connection).get_columns(documents.name)}:
+        connection.exec_driver_sql(f"ALTER TABLE {documents.name} ADD COLUMN {column} TEXT")
 
 
 def _has_triggers(engine: Engine) -> bool:

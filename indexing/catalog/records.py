@@ -14,7 +14,11 @@ FINISHED_STATES = ("succeeded", "failed", "partial")
 
 @dataclass(frozen=True, slots=True)
 class DocumentRecord:
-    """One searchable document; ``chars`` counts its extracted text."""
+    """One searchable document; ``chars`` counts its extracted text.
+
+    ``ingested_by`` is the public id of the key that brought this version; None
+    where none was asked for, as on the command line.
+    """
 
     tenant: str
     doc_id: str
@@ -26,6 +30,7 @@ class DocumentRecord:
     sources: tuple[str, ...]
     metadata: Mapping[str, Scalar]
     indexed_at: str
+    ingested_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Window:
     sources: tuple[str, ...]
     pages: tuple[int | None, ...] = ()
     indexed_at: str = ""
+    ingested_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@
 its vectors are being made, ``live`` while it is the one that is searched,
 ``retiring`` until its points and text are gone.  ``embedded`` counts the
 sentences whose points the collection has acknowledged; ``average`` is the BM25
-average length that their sparse vectors were made with.
+average length that their sparse vectors were made with.  ``ingested_by`` is the
+public id of the key whose request brought this version, null for the command line.
 
 ``blocks`` partition a document's text, so that a window of a long document
 reads one or two of them.  ``source_documents.kept`` is false for a document
@@ -36,8 +37,8 @@ from sqlalchemy import (
 )
 
 # Raised when the tables change; an older Winnow refuses a newer catalogue.
-# 2: generations, mirrored.
-SCHEMA_VERSION = 2
+# 2: generations, mirrored.  3: documents.ingested_by.
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -66,6 +67,7 @@ documents = Table(
     Column("average", Float),
     Column("metadata", JSON, nullable=False),
     Column("indexed_at", Text, nullable=False),
+    Column("ingested_by", Text),
     Index("documents_identity", "tenant", "doc_id", "version", unique=True),
     Index("documents_state", "state", "tenant", "doc_id"),
 )

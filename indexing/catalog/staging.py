@@ -111,8 +111,14 @@ class Staging:
                 statement, [{"tenant": tenant, "uri": uri, "state": "pending", **blank} for uri in uris]
             )
 
-    def apply(self, tenant: str, steps: Iterable[Step], refused: dict[str, list[Conflict]]) -> None:
-        """Carry out ``steps`` in one transaction.
+    def apply(
+        self,
+        tenant: str,
+        steps: Iterable[Step],
+        refused: dict[str, list[Conflict]],
+        ingested_by: str | None = None,
+    ) -> None:
+        """Carry out ``steps`` in one transaction, on behalf of the key that ``ingested_by`` names.
 
         Documents that conflict with another source are left out and added to
         ``refused``, by URI; their source's end then records the first as its error.
@@ -125,7 +131,7 @@ class Staging:
                         conflict = Conflict(step.uri, step.document.doc_id, other)
                         refused.setdefault(step.uri, []).append(conflict)
                         continue
-                    _store(connection, tenant, step.document)
+                    _store(connection, tenant, step.document, ingested_by)
                     _link(connection, tenant, step.uri, [step.document.doc_id])
                 elif isinstance(step, BeginSource):
                     _keep_all(connection, tenant, step.uri, False)
@@ -180,7 +186,9 @@ WHERE tenant = :tenant AND doc_id = :doc_id AND state IN ('staged', 'live') ORDE
 """)
 _VERSIONS = text("SELECT key, version, state FROM documents WHERE tenant = :tenant AND doc_id = :doc_id")
 _RETIRE = text("UPDATE documents SET state = 'retiring' WHERE key = :row")
-_STAGE_AGAIN = text("UPDATE documents SET state = 'staged', embedded = 0, average = NULL WHERE key = :row")
+_STAGE_AGAIN = text(
+    "UPDATE documents SET state = 'staged', embedded = 0, average = NULL, ingested_by = :by WHERE key = :row"
+)
 _INSERT_DOCUMENT = insert(documents).returning(documents.c.key)
 _INSERT_BLOCK = insert(blocks)
 _LINK = upsert(source_documents).on_conflict_do_update(
@@ -219,7 +227,8 @@ def _conflict(connection: Connection, tenant: str, step: AddDocument) -> str | N
     return str(holders[0])
 
 
-def _store(connection: Connection, tenant: str, document: NewDocument) -> None:
+def _store(connection: Connection, tenant: str, document: NewDocument, by: str | None) -> None:
+    """Store a version; one that is there stays whose it is, for the same content again is no news."""
     rows = connection.execute(_VERSIONS, {"tenant": tenant, "doc_id": document.doc_id}).all()
     for row in rows:
         if row.version != document.version and row.state == "staged":
@@ -227,7 +236,7 @@ def _store(connection: Connection, tenant: str, document: NewDocument) -> None:
     for row in rows:
         if row.version == document.version:
             if row.state == "retiring":
-                connection.execute(_STAGE_AGAIN, {"row": row.key})
+                connection.execute(_STAGE_AGAIN, {"row": row.key, "by": by})
             return
     values = {
         "tenant": tenant,
@@ -242,6 +251,7 @@ def _store(connection: Connection, tenant: str, document: NewDocument) -> None:
         "embedded": 0,
         "metadata": dict(document.metadata),
         "indexed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ingested_by": by,
     }
     key = connection.scalar(_INSERT_DOCUMENT, values)
     rows_of_blocks = [

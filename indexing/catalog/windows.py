@@ -26,7 +26,7 @@ WITH wanted(hit, doc_id, version, ordinal) AS MATERIALIZED (
 SELECT w.hit, d.title,
   (SELECT group_concat(s.uri, char(31)) FROM source_documents s
     WHERE s.tenant = d.tenant AND s.doc_id = d.doc_id),
-  b.first_ordinal, b.count, b.start, b.text, b.spans, b.pages, d.indexed_at
+  b.first_ordinal, b.count, b.start, b.text, b.spans, b.pages, d.indexed_at, d.ingested_by
 FROM wanted w
 CROSS JOIN documents d
   ON d.tenant = :tenant AND d.doc_id = w.doc_id AND d.version = w.version AND d.state = 'live'
@@ -60,7 +60,7 @@ def _window(tenant: str, hit: tuple[str, str, int], size: int, rows: list[Any]) 
     lowest = max(ordinal - size, 0)
     spans: list[tuple[int, int]] = []
     pages: list[int | None] = []
-    for _, _, _, first_ordinal, count, _, _, packed, packed_pages, _ in rows:
+    for _, _, _, first_ordinal, count, _, _, packed, packed_pages, *_ in rows:
         offsets = array("i", packed)
         begin = max(lowest - first_ordinal, 0)
         stop = min(ordinal + size + 1 - first_ordinal, count)
@@ -88,4 +88,5 @@ def _window(tenant: str, hit: tuple[str, str, int], size: int, rows: list[Any]) 
         sources=sources,
         pages=tuple(pages),
         indexed_at=rows[0][9],
+        ingested_by=rows[0][10],
     )

@@ -16,7 +16,6 @@ import yaml
 from compose_spec import PyCompose
 
 from indexing.settings import Settings
-from serving.metrics import Metrics
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 ROOT = DOCKER.parent
@@ -247,48 +246,6 @@ def test_prometheus_scrapes_services_that_are_there(path: Path) -> None:
         if file is not None:
             assert any(file.startswith(f"{target}/") for target in targets), file
     assert all((path.parent / file).is_file() for file in config["rule_files"])
-
-
-def exported() -> set[str]:
-    """Return every name of a sample that the service's metrics can have."""
-    suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
-    return {
-        f"{metric.name}{suffix}"
-        for metric in Metrics().registry.collect()
-        for suffix in suffixes[metric.type]
-    }
-
-
-def labels() -> dict[str, set[str]]:
-    return {
-        name: set(collector._labelnames)
-        for collector in vars(Metrics()).values()
-        if hasattr(collector, "_labelnames")
-        for name in [collector._name]
-    }
-
-
-def expressions() -> list[str]:
-    dashboard = json.loads((DOCKER / "grafana/dashboards/winnow.json").read_text(encoding="utf-8"))
-    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    rules = load(DOCKER / "prometheus/rules.yml")
-    return found + [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
-
-
-def test_dashboards_and_alerts_ask_for_metrics_that_exist() -> None:
-    known = exported()
-    asked = [name for one in expressions() for name in re.findall(r"\bwinnow_\w+", one)]
-    assert len(asked) > 15
-    assert set(asked) - known == set()
-
-
-def test_dashboards_group_by_labels_that_exist() -> None:
-    known = labels()
-    for one in expressions():
-        grouped = {label for group in re.findall(r"by \(([^)]*)\)", one) for label in group.split(",")}
-        names = [re.sub(r"_(total|bucket|sum|count)$", "", name) for name in re.findall(r"winnow_\w+", one)]
-        there = {"le"} | {label for name in names for label in known[name]}
-        assert {label.strip() for label in grouped} <= there, one
 
 
 def test_grafana_finds_its_data_and_its_dashboards() -> None:

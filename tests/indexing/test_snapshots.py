@@ -24,6 +24,7 @@ from indexing.snapshots.manifest import hash_all, read_manifest
 from indexing.snapshots.restore import restore_snapshot
 from indexing.snapshots.verify import verify_snapshot
 from indexing.transfer.push import target_settings
+from tests.fakes.forked import forked
 from tests.fakes.index_parts import FakeEncoders
 from tests.fakes.moving_index import (
     TENANTS,
@@ -34,7 +35,6 @@ from tests.fakes.moving_index import (
     restore_and_die,
     settings_in,
     snapshot_and_die,
-    start,
 )
 from tests.fakes.qdrant_server import QdrantServer
 from tests.fakes.two_generations import NEW, Patched, corpus
@@ -171,7 +171,7 @@ POINTS_OF_CREATE = ["snapshot-home", "snapshot-shard", "snapshot-filled", "snaps
 @pytest.mark.parametrize("point", POINTS_OF_CREATE)
 def test_killed_while_made_there_is_none(home: Path, tmp_path: Path, point: str) -> None:
     folder = tmp_path / "tuesday"
-    child = start(snapshot_and_die, home, folder, point)
+    child = forked(snapshot_and_die, home, folder, point)
     child.join(PATIENCE_S)
     assert child.exitcode == -signal.SIGKILL
     assert not folder.exists()
@@ -191,7 +191,7 @@ def test_killed_while_restored_it_is_finished_by_the_next(
 ) -> None:
     """``call``: at which rename into place the process dies."""
     target = tmp_path / "new"
-    child = start(restore_and_die, snapshot, target, call)
+    child = forked(restore_and_die, snapshot, target, call)
     child.join(PATIENCE_S)
     assert child.exitcode == -signal.SIGKILL
     assert not (target / "catalog.db").exists()

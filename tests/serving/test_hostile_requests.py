@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fakes.service import Harness, make_harness
-from tests.serving.conftest import client_of
+from tests.fakes.service import Harness, client_of, make_harness
 
 pytestmark = pytest.mark.anyio
 
