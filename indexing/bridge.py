@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from anyio.from_thread import start_blocking_portal
+
+from indexing.closing import Closing
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Bridge:
+class Bridge(Closing):
     """Call coroutines from a thread: ``bridge(collection.count, tenant="t")``."""
 
     def __init__(self) -> None:
@@ -61,14 +62,3 @@ class Bridge:
 
     def close(self) -> None:
         self._context.__exit__(None, None, None)
-
-    def __enter__(self) -> Bridge:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

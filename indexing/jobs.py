@@ -11,7 +11,8 @@ Kinds and payloads::
     urls       {"urls": ["https://..."]}
     delete     {"doc_id": "..."}
 
-Paths are relative to the home folder and stay below its ``uploads``.
+The first three may also name the key that sent them, for the catalogue:
+``{"ingested_by": "1f2e3d4c5b6a"}``.  Paths are relative to the home folder and stay below its ``uploads``.
 """
 
 from __future__ import annotations
@@ -72,21 +73,22 @@ def run_jobs(index: Index) -> int:
 
 def _run(index: Index, job: JobRecord, payload: Mapping[str, Any]) -> JobState:
     work = _Work(index, job)
+    by: str | None = payload.get("ingested_by")
     try:
         if job.kind == "delete":
             report = _delete(index, job, payload)
         elif job.kind == "files":
             items = _files(index, payload)
             work.begin([item.uri for item in items])
-            report = add_files(index, items, tenant=job.tenant, progress=work)
+            report = add_files(index, items, tenant=job.tenant, ingested_by=by, progress=work)
         elif job.kind == "documents":
             texts = _texts(index, payload)
             work.begin([text.uri for text in texts])
-            report = add_texts(index, texts, tenant=job.tenant, progress=work)
+            report = add_texts(index, texts, tenant=job.tenant, ingested_by=by, progress=work)
         elif job.kind == "urls":
             urls = list(dict.fromkeys(payload["urls"]))
             work.begin(urls)
-            report = add_urls(index, urls, tenant=job.tenant, progress=work)
+            report = add_urls(index, urls, tenant=job.tenant, ingested_by=by, progress=work)
         else:
             raise InputError(f"job kind {job.kind!r} is not known: files, documents, urls or delete")
     except (WinnowError, OSError, KeyError, TypeError, ValueError) as error:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from indexing.bridge import Bridge
 from indexing.catalog import Catalog, open_catalog
 from indexing.catalog.generations import Generation, Pair
 from indexing.catalog.lifecycle import AVERAGE_KEY
+from indexing.closing import Closing
 from indexing.collection.protocol import Collection, CollectionSpec
 from indexing.encoders.protocols import EncoderPair
 from indexing.encoders.token_pair import tokens_of
@@ -20,7 +20,7 @@ from indexing.migration.sides import served_settings, settings_of
 from indexing.settings import Settings
 
 if TYPE_CHECKING:
-    from indexing.ingest.workers import Pool
+    from indexing.ingest.encoding import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def no_checkpoint(_name: str) -> None:
     """What production passes; the crash tests kill the process here."""
 
 
-class Index:
+class Index(Closing):
     """What ingest and the command lines work on; a synchronous context manager.
 
     Encoders and collection are opened on first use: a run that finds nothing
@@ -116,7 +116,8 @@ class Index:
 
         A handful of sentences is encoded sooner than another process loads its models.
         """
-        from indexing.ingest.workers import Setup, open_pool
+        from indexing.ingest.encoding import Setup
+        from indexing.ingest.workers import open_pool
 
         chosen = self.settings.indexing
         if sentences < chosen.batch_sentences or (chosen.workers == 1 and chosen.ray is None):
@@ -256,17 +257,6 @@ class Index:
                 self._bridge.close()
                 self._bridge = None
             self.catalog.close()
-
-    def __enter__(self) -> Index:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def spec_of(encoders: EncoderPair) -> CollectionSpec:

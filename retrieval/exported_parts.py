@@ -80,3 +80,20 @@ def open_graph(
         threads=settings.threads,
         streams=streams,
     )
+
+
+class OnEngine:
+    """What a graph on ``runtime`` says of itself; ``folder`` is where its model lies."""
+
+    def __init__(self, runtime: Runtime, folder: Path) -> None:
+        self._runtime = runtime
+        self._name = f"{runtime.name}:{folder.name}"
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def engine(self) -> str:
+        """Runtime and precision in use: "openvino bf16"."""
+        return f"{self._runtime.name} {self._runtime.precision}"

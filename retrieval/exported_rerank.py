@@ -13,7 +13,7 @@ from indexing.encoders.manifest import TOKENIZER
 from indexing.errors import EncoderError
 from indexing.settings import RerankSettings
 from retrieval.exported_manifest import RerankerManifest, read_reranker_manifest
-from retrieval.exported_parts import MOST_STREAMS, open_graph, open_tokenizer
+from retrieval.exported_parts import MOST_STREAMS, OnEngine, open_graph, open_tokenizer
 from retrieval.packing import PairScorer
 from retrieval.pairs import PairTokenizer
 from retrieval.reranker import Reranker, RerankScores, checked_scores
@@ -34,7 +34,7 @@ def open_exported(folder: Path, settings: RerankSettings) -> Reranker:
     return ExportedReranker(folder, settings, manifest)
 
 
-class ExportedReranker:
+class ExportedReranker(OnEngine):
     """An exported cross-encoder behind the ``Reranker`` protocol.
 
     A query is tokenised once for all its texts, pairs are packed by length
@@ -51,23 +51,13 @@ class ExportedReranker:
             raise EncoderError(f"{folder} holds a {manifest.kind} model, not a {self.kind}")
         self.scripts = None if manifest.scripts is None else frozenset(manifest.scripts)
         max_tokens = min(settings.max_tokens, manifest.max_tokens)
-        self._runtime = open_graph(folder, manifest, settings, streams=MOST_STREAMS)
+        super().__init__(open_graph(folder, manifest, settings, streams=MOST_STREAMS), folder)
         self._scorer = PairScorer(
             self._runtime,
             PairTokenizer(open_tokenizer(folder / TOKENIZER), max_tokens),
             budget=settings.batch_size * max_tokens,
             longest_input=manifest.max_tokens,
         )
-        self._name = f"{self._runtime.name}:{folder.name}"
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def engine(self) -> str:
-        """Runtime and precision in use: "openvino bf16"."""
-        return f"{self._runtime.name} {self._runtime.precision}"
 
     def score(self, query: str, texts: Sequence[str]) -> RerankScores:
         """Return the logits in the order of ``texts``.

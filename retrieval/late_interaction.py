@@ -19,7 +19,7 @@ from indexing.encoders.manifest import TOKENIZER
 from indexing.encoders.tokens import token_fingerprint
 from indexing.settings import RerankSettings
 from retrieval.exported_manifest import Interaction, RerankerManifest
-from retrieval.exported_parts import MOST_STREAMS, open_graph, open_tokenizer
+from retrieval.exported_parts import MOST_STREAMS, OnEngine, open_graph, open_tokenizer
 from retrieval.interaction import (
     BoolArray,
     EncodedQuery,
@@ -48,7 +48,7 @@ class QueryTokens:
     truncated: bool
 
 
-class ExportedLateInteraction:
+class ExportedLateInteraction(OnEngine):
     """An exported folder of kind ``late-interaction`` behind the ``Reranker`` protocol.
 
     ``max_tokens`` bounds a passage; the manifest says where a query is cut.
@@ -68,19 +68,9 @@ class ExportedLateInteraction:
         self._passages.enable_truncation(self._max_tokens)
         self._queries = open_tokenizer(folder / TOKENIZER)
         self._queries.enable_truncation(min(self._interaction.query_tokens, self._max_tokens))
-        self._runtime = open_graph(folder, manifest, settings, streams=MOST_STREAMS)
+        super().__init__(open_graph(folder, manifest, settings, streams=MOST_STREAMS), folder)
         self._budget = min(settings.batch_size * self._max_tokens, BATCH_TOKENS)
-        self._name = f"{self._runtime.name}:{folder.name}"
         self._lock = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def engine(self) -> str:
-        """Runtime and precision in use: "openvino bf16"."""
-        return f"{self._runtime.name} {self._runtime.precision}"
 
     def score(self, query: str, texts: Sequence[str]) -> RerankScores:
         """Return the scores in the order of ``texts``; one call runs at a time.

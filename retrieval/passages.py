@@ -68,6 +68,7 @@ class Standing:
             ordinal=payload["ordinal"],
             metadata=payload.get("metadata", {}),
             indexed_at=passage.indexed_at,
+            ingested_by=passage.ingested_by,
         )
 
     def _matched(self) -> list[dict[str, Any]]:

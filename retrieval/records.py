@@ -91,7 +91,7 @@ class SearchResult:
     of ``highlights`` (the matched ones that were merged into this window).
     ``score`` is the last stage's: the fused score, or what the rerank stage
     ordered by (the logit, or its blend with the fused score); ``scores.rerank``
-    is the logit alone.
+    is the logit alone.  ``ingested_by`` is for those who operate the service.
     """
 
     id: str
@@ -116,6 +116,7 @@ class SearchResult:
     ordinal: int = 0
     metadata: Metadata = field(default_factory=dict)
     indexed_at: str = ""
+    ingested_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Passage:
     source: str
     sources: tuple[str, ...]
     indexed_at: str = ""
+    ingested_by: str | None = None
 
     @property
     def lead(self) -> Fused:
@@ -183,4 +184,5 @@ def _passage(group: _Group, hits: Sequence[Fused]) -> Passage:
         source=known.source,
         sources=known.sources,
         indexed_at=known.indexed_at,
+        ingested_by=known.ingested_by,
     )

@@ -11,9 +11,9 @@ from retrieval.generation.prompts import ContextPassage
 from retrieval.records import Answer, Citation, Receipt, SearchRequest, SearchResponse, SearchResult, Stage
 from serving.answering.records import Expand, Written
 from serving.conversation_schemas import Evidence
+from serving.document_schemas import DocumentReply
 from serving.schemas import (
     CitationReply,
-    DocumentReply,
     ExpansionOptions,
     FlawReply,
     JobError,
@@ -62,8 +62,8 @@ def expansions(asked: ExpansionOptions, defaults: ExpansionSettings) -> Expand:
     )
 
 
-def result_reply(result: SearchResult) -> ResultReply:
-    """Return one result as JSON has it."""
+def result_reply(result: SearchResult, *, admin: bool = False) -> ResultReply:
+    """Return one result as JSON has it; only an admin is told whose key brought it."""
     ranks, scores = result.ranks, result.scores
     return ResultReply(
         id=result.id,
@@ -88,6 +88,7 @@ def result_reply(result: SearchResult) -> ResultReply:
         metadata=dict(result.metadata),
         version=result.version,
         indexed_at=result.indexed_at,
+        ingested_by=result.ingested_by if admin else None,
     )
 
 
@@ -103,10 +104,10 @@ def stage_reply(stage: Stage) -> StageReply:
     return StageReply.model_validate({**stage.details, "name": stage.name, "ms": round(stage.ms, 3)})
 
 
-def search_reply(response: SearchResponse) -> SearchReply:
+def search_reply(response: SearchResponse, *, admin: bool = False) -> SearchReply:
     """Return a whole search answer."""
     return SearchReply(
-        results=[result_reply(result) for result in response.results],
+        results=[result_reply(result, admin=admin) for result in response.results],
         receipt=receipt_reply(response.receipt),
     )
 
@@ -191,8 +192,8 @@ def query_reply(written: Written, conversation_id: str | None = None) -> QueryRe
     )
 
 
-def document_reply(record: DocumentRecord) -> DocumentReply:
-    """Return one document's row."""
+def document_reply(record: DocumentRecord, *, admin: bool = False) -> DocumentReply:
+    """Return one document's row; only an admin is told whose key brought it."""
     return DocumentReply(
         doc_id=record.doc_id,
         version=record.version,
@@ -203,6 +204,7 @@ def document_reply(record: DocumentRecord) -> DocumentReply:
         sources=list(record.sources),
         metadata=dict(record.metadata),
         indexed_at=record.indexed_at,
+        ingested_by=record.ingested_by if admin else None,
     )
 
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from indexing.catalog import JobRecord
 from indexing.errors import InputError
-from serving.access.principal import principal_of
+from serving.access.principal import EVERYONE, principal_of
 from serving.arrival import ArrivalClock
 from serving.errors import UploadError, UploadTooLargeError
 from serving.schemas import NewDocuments
@@ -54,6 +54,8 @@ async def receive_upload(request: Request, service: Service, tenant: str) -> Job
             files = await to_the_end(folder.commit)
             total = len(files)
             job_kind, payload = "files", {"files": [asdict(file) for file in files]}
+        if (key_id := _key_id(request)) is not None:
+            payload["ingested_by"] = key_id
         job = await to_the_end(
             service.catalog.create_job, tenant, job_kind, payload, total=total, job_id=folder.id
         )
@@ -63,6 +65,12 @@ async def receive_upload(request: Request, service: Service, tenant: str) -> Job
         raise
     service.jobs.wake()
     return job
+
+
+def _key_id(request: Request) -> str | None:
+    """The caller's id as the audit log has it; None where no key is asked for."""
+    principal = principal_of(request.scope)
+    return None if principal is None or principal is EVERYONE else principal.id
 
 
 async def _take_form(request: Request, service: Service, folder: UploadFolder, kind: str) -> None:

@@ -15,6 +15,10 @@ from retrieval.generation.protocol import PassageUnit, ResponseMode
 
 Fusion = Literal["rrf", "dbsf", "weighted"]
 Offset = Annotated[int, Field(ge=0, description="in characters (Unicode code points) of the extracted text")]
+IngestedBy = Annotated[
+    str | None,
+    Field(description="id of the key that brought this content; null: none, or the caller lacks `admin`"),
+]
 
 
 class Request(BaseModel):
@@ -127,6 +131,7 @@ class ResultReply(Reply):
     metadata: dict[str, Scalar]
     version: str = Field("", description="hash of the document's content, as it was indexed")
     indexed_at: str = Field("", description="when this content was indexed; UTC")
+    ingested_by: IngestedBy = None
 
 
 class StageReply(Reply):
@@ -269,49 +274,6 @@ class JobReply(Reply):
 
 class JobsReply(Reply):
     jobs: list[JobReply]
-
-
-class DocumentReply(Reply):
-    doc_id: str
-    version: str
-    title: str
-    media_type: str
-    sentences: int
-    chars: int
-    sources: list[str]
-    metadata: dict[str, Scalar]
-    indexed_at: str
-
-
-class DocumentsReply(Reply):
-    """One page of documents, by id; ``next`` is the ``after`` of the next page."""
-
-    documents: list[DocumentReply]
-    next: str | None
-    total: int
-
-
-class SentenceReply(Reply):
-    ordinal: int
-    start: Offset
-    end: Offset
-    section: str
-    page: int | None
-
-
-class SentencesReply(Reply):
-    """Sentences of one version of a document; ``next`` is the ``first`` of the next page."""
-
-    doc_id: str
-    version: str
-    total: int
-    sentences: list[SentenceReply]
-    next: int | None
-
-
-class DeletedReply(Reply):
-    doc_id: str
-    deleted: bool
 
 
 class FacetValue(Reply):

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from indexing.errors import CatalogError, CollectionError, EncoderError, WinnowError
 from retrieval.records import SearchRequest, SearchResponse
 from retrieval.spans import span_around
 from serving.context import note, request_id
-
-if TYPE_CHECKING:
-    from serving.state import Service
+from serving.metrics import Metrics
+from serving.query_log import QueryLog
 
 logger = logging.getLogger(__name__)
 
 
-async def recorded_search(service: Service, request: SearchRequest) -> SearchResponse:
+class SearchFunction(Protocol):
+    """The one call of ``retrieval.search.Searcher`` that requests make."""
+
+    async def search(self, request: SearchRequest) -> SearchResponse: ...
+
+
+class Searching(Protocol):
+    """The parts of the service that a search uses."""
+
+    @property
+    def searcher(self) -> SearchFunction: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def query_log(self) -> QueryLog | None: ...
+
+
+async def recorded_search(service: Searching, request: SearchRequest) -> SearchResponse:
     """Search, and record what the search says of itself."""
     logger.debug("search id=%s query=%r", request_id(), request.query)
     with span_around("search") as span:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,9 @@ from indexing.errors import SettingsError
 from indexing.records import Embedding
 from indexing.settings import Settings
 from retrieval.generation.protocol import Generator
-from retrieval.records import SearchRequest, SearchResponse
 from serving.admission import Admission
 from serving.answering.cache import AnswerCache
-from serving.answering.writer import AnswerWriter
+from serving.answering.writer import AnswerWriter, load_synthesis
 from serving.conversations import Conversations
 from serving.deletion import Deleter
 from serving.inspection.lexicon import Lexicon
@@ -30,19 +30,13 @@ from serving.query_log import QueryLog
 from serving.readiness import Readiness
 from serving.reranking import LiveReranker, Load
 from serving.schemas import EncodersReply
-from serving.searching import recorded_search
+from serving.searching import SearchFunction, recorded_search
 from serving.side_opening import SideOpener
 from serving.sides import Side, Sides
 from serving.threads import in_thread
 from serving.uploads import remove_abandoned
 
 logger = logging.getLogger(__name__)
-
-
-class SearchFunction(Protocol):
-    """The one call of ``retrieval.search.Searcher`` that requests make."""
-
-    async def search(self, request: SearchRequest) -> SearchResponse: ...
 
 
 class EmbedText(Protocol):
@@ -193,7 +187,7 @@ async def _open_parts(
         parts.append(query_log)
     await in_thread(remove_abandoned, settings.home)
     if generator is not None:
-        parts.append(_Generation(generator))
+        parts.append(_Generation(generator, asyncio.create_task(load_synthesis())))
     conversations = await in_thread(Conversations, settings.home, days=settings.generation.conversation_days)
     jobs.start()
     service = Service(
@@ -230,12 +224,17 @@ def _open_generator(settings: Settings) -> Generator | None:
 
 
 class _Generation:
-    """The language model's client as a part that closes."""
+    """The language model's client as a part that closes.
 
-    def __init__(self, generator: Generator) -> None:
+    ``loading`` imports what the first answer needs, while the rest opens.
+    """
+
+    def __init__(self, generator: Generator, loading: asyncio.Task[object]) -> None:
         self._generator = generator
+        self._loading = loading
 
     async def close(self) -> None:
+        self._loading.cancel()
         await self._generator.aclose()
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from indexing.encoders.runtime import IntArray, Precision, available_cores
+from indexing.encoders.runtime_types import IntArray, Precision, available_cores
 from indexing.errors import EncoderError, MissingDependencyError
 from indexing.records import FloatArray
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from indexing.encoders.int8_weights import GROUP, with_int8_weights
 from indexing.encoders.manifest import INT8_MODEL
-from indexing.encoders.runtime import IntArray, Precision, available_cores
+from indexing.encoders.runtime_types import IntArray, Precision, available_cores
 from indexing.errors import EncoderError, MissingDependencyError
 from indexing.records import FloatArray
 

@@ -77,10 +77,19 @@ def add_paths(
 
 
 def add_files(
-    index: Index, items: Sequence[FileItem], *, tenant: str, progress: Progress | None = None
+    index: Index,
+    items: Sequence[FileItem],
+    *,
+    tenant: str,
+    ingested_by: str | None = None,
+    progress: Progress | None = None,
 ) -> IngestReport:
-    """Index single files under the source names given."""
-    return _run(index, lambda report, told: stage_files(index, tenant, items, report, told), progress)
+    """Index single files under the source names given, on behalf of the key that ``ingested_by`` names."""
+
+    def stage(report: IngestReport, progress: Progress) -> None:
+        stage_files(index, tenant, items, report, progress, ingested_by=ingested_by)
+
+    return _run(index, stage, progress)
 
 
 def add_urls(
@@ -88,6 +97,7 @@ def add_urls(
     urls: Sequence[str],
     *,
     tenant: str = DEFAULT_TENANT,
+    ingested_by: str | None = None,
     progress: Progress | None = None,
     resolve: Resolve = resolve_name,
 ) -> IngestReport:
@@ -97,7 +107,7 @@ def add_urls(
     """
 
     def stage(report: IngestReport, progress: Progress) -> None:
-        stage_urls(index, tenant, urls, report, progress, resolve=resolve)
+        stage_urls(index, tenant, urls, report, progress, ingested_by=ingested_by, resolve=resolve)
 
     return _run(index, stage, progress)
 
@@ -107,6 +117,7 @@ def add_texts(
     items: Sequence[TextItem],
     *,
     tenant: str = DEFAULT_TENANT,
+    ingested_by: str | None = None,
     prune_prefix: str | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
@@ -117,7 +128,7 @@ def add_texts(
     """
 
     def stage(report: IngestReport, progress: Progress) -> None:
-        stage_texts(index, tenant, items, report, progress)
+        stage_texts(index, tenant, items, report, progress, ingested_by=ingested_by)
         if prune_prefix is not None:
             named = {item.uri for item in items}
             gone = [

@@ -10,9 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 
 from indexing.catalog.records import NewDocument
+from indexing.closing import Closing
 from indexing.errors import ParserCrashError, ReadError, ReadLimitError
 from indexing.parsing.confine import environment
 from indexing.parsing.frames import Frames, document_from_wire, error_from_wire
@@ -29,7 +29,7 @@ _FREE_BYTES = 64_000_000
 _PARSER = "from indexing.parsing.worker import main; main()"
 
 
-class ReaderPool:
+class ReaderPool(Closing):
     """Read files in order with up to ``workers`` processes ahead of the caller.
 
     ``reader`` names a function ``read(path, *, max_bytes)`` as (module, name).
@@ -65,17 +65,6 @@ class ReaderPool:
     def close(self) -> None:
         for worker in self._workers:
             worker.stop()
-
-    def __enter__(self) -> ReaderPool:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Worker:

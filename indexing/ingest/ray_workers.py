@@ -13,7 +13,7 @@ from itertools import cycle
 from typing import Any
 
 from indexing.errors import EncoderError, MissingDependencyError
-from indexing.ingest.workers import Encoding, Setup, embed, load
+from indexing.ingest.encoding import Encoding, Setup, embed, load
 from indexing.records import Embedding
 from indexing.settings import EncoderSettings
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from indexing.ingest.encoding import Pool, embed
 from indexing.ingest.inputs import Item, items_of
-from indexing.ingest.workers import Pool, embed, in_order
+from indexing.ingest.workers import in_order
 from indexing.records import Embedding
 from indexing.session import Index
 

@@ -58,12 +58,15 @@ def pipeline_digest(index: Index, pipeline_version: int) -> str:
 class Stager:
     """Collects steps into batches of one transaction each, and the refusals they meet."""
 
-    def __init__(self, index: Index, tenant: str, digest: str, report: IngestReport) -> None:
+    def __init__(
+        self, index: Index, tenant: str, digest: str, report: IngestReport, ingested_by: str | None
+    ) -> None:
         self._index = index
         self._staging = index.catalog.staging
         self._tenant = tenant
         self._digest = digest
         self._report = report
+        self._ingested_by = ingested_by
         self._steps: list[Step] = []
         self._chars = 0
         self._refused: dict[str, list[Conflict]] = {}
@@ -99,7 +102,7 @@ class Stager:
         """Write what has gathered."""
         if not self._steps:
             return
-        self._staging.apply(self._tenant, self._steps, self._refused)
+        self._staging.apply(self._tenant, self._steps, self._refused, self._ingested_by)
         for step in self._steps:
             if isinstance(step, FinishSource):
                 error = step.error or summary(self._refused.pop(step.uri, ()))
@@ -110,7 +113,13 @@ class Stager:
 
 
 def stage_files(
-    index: Index, tenant: str, items: Sequence[FileItem], report: IngestReport, progress: Progress
+    index: Index,
+    tenant: str,
+    items: Sequence[FileItem],
+    report: IngestReport,
+    progress: Progress,
+    *,
+    ingested_by: str | None = None,
 ) -> None:
     """Read the files that changed; unchanged ones are skipped, equal ones read once.
 
@@ -127,7 +136,7 @@ def stage_files(
         index.check()
     index.catalog.staging.mark_pending(tenant, [job.uri for job in (*jobs, *twins)])
     index.checkpoint("planned")
-    stager = Stager(index, tenant, digest, report)
+    stager = Stager(index, tenant, digest, report, ingested_by)
     _read_jobs(index, stager, jobs, report, progress)
     rest = _link_twins(index, tenant, stager, twins, digest, report)
     _read_jobs(index, stager, rest, report, progress)
@@ -257,13 +266,15 @@ def stage_texts(
     items: Iterable[TextItem],
     report: IngestReport,
     progress: Progress,
+    *,
+    ingested_by: str | None = None,
 ) -> None:
     """Store documents that are in memory; each is its own source."""
     from indexing.readers import PIPELINE_VERSION
 
     digest = pipeline_digest(index, PIPELINE_VERSION)
     known = index.catalog.staging.sources(tenant)
-    stager = Stager(index, tenant, digest, report)
+    stager = Stager(index, tenant, digest, report, ingested_by)
     pending: list[tuple[TextItem, NewDocument, str]] = []
     for item, document, sha256 in _prepared(index, items, PIPELINE_VERSION):
         report.files += 1

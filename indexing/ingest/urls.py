@@ -23,6 +23,7 @@ def stage_urls(
     report: IngestReport,
     progress: Progress,
     *,
+    ingested_by: str | None = None,
     resolve: Resolve = resolve_name,
 ) -> None:
     """Fetch the URLs and stage what came; one that fails is a failure of the report, the others go on."""
@@ -46,6 +47,6 @@ def stage_urls(
                 report.files += 1
                 report.failed(url, str(error), error)
             progress.advance(1)
-        stage_files(index, tenant, items, report, progress)
+        stage_files(index, tenant, items, report, progress, ingested_by=ingested_by)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,8 +7,6 @@ catalogue and what a killed run leaves behind are the same.
 
 from __future__ import annotations
 
-import importlib
-import logging
 import multiprocessing
 import os
 import threading
@@ -17,69 +15,23 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from indexing.encoders.protocols import EncoderPair
+from indexing.encoders.runtime_types import available_cores
 from indexing.errors import EncoderError
+from indexing.ingest.encoding import Encoding, Pool, Setup, embed, load
 from indexing.records import Embedding
 from indexing.settings import EncoderSettings
-
-logger = logging.getLogger(__name__)
 
 # Batches handed out beyond one per worker: a worker that is done finds the next one waiting.
 AHEAD = 2
 _POLL_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a worker needs to encode as the writer would.
-
-    ``loader`` names a function ``load(settings, average_length=...)``, by module and name.
-    """
-
-    loader: tuple[str, str]
-    encoders: EncoderSettings
-    average: float | None
-
-
-class Encoding(Protocol):
-    """A batch on its way."""
-
-    def result(self) -> list[Embedding]: ...
-
-
-class Pool(Protocol):
-    """Workers that embed texts; a batch's embeddings follow from its texts alone."""
-
-    count: int
-
-    def submit(self, texts: Sequence[str]) -> Encoding: ...
-
-    def close(self) -> None: ...
-
-
-def embed(encoders: EncoderPair, texts: Sequence[str]) -> list[Embedding]:
-    """The embeddings that the index stores for these texts."""
-    from indexing.encoders.token_pair import with_tokens
-
-    return with_tokens(encoders, texts, encoders.embed_documents(texts)) if texts else []
-
-
-def load(setup: Setup) -> EncoderPair:
-    """Load a worker's encoders."""
-    module, name = setup.loader
-    pair: EncoderPair = getattr(importlib.import_module(module), name)(
-        setup.encoders, average_length=setup.average
-    )
-    return pair
-
-
 def share_of_threads(settings: EncoderSettings, workers: int) -> EncoderSettings:
     """The same settings with a worker's part of the threads, at least one."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    total = settings.threads or mine or 1
+    total = settings.threads or available_cores()
     return settings.model_copy(update={"threads": max(1, total // workers)})
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from indexing.ingest.encoding import embed
 from indexing.ingest.inputs import Item
-from indexing.ingest.workers import embed
 from indexing.migration.sides import identity_of
 from indexing.records import Embedding
 from indexing.session import Index

@@ -10,14 +10,15 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from indexing.errors import DamagedFileError, EmptyFileError, EncryptedFileError, ReadLimitError
 from indexing.readers.metadata import scalars
+from indexing.readers.pdfassembly import assemble
 from indexing.readers.pdflayout import Line, lines_of
+from indexing.readers.pdfmodel import Bookmark, Page
 from indexing.readers.pdfpage import is_bold, load_page
-from indexing.readers.pdftables import Table, aligned_tables, ruled_tables
+from indexing.readers.pdftables import aligned_tables, ruled_tables
 from indexing.readers.source import Source
 from indexing.records import Extraction, Scalar
 
@@ -29,26 +30,6 @@ _MARGIN = 0.1  # of the page's height: where running heads and page numbers stan
 _DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?")
 
 
-@dataclass(slots=True)
-class Page:
-    """A page after layout: lines and tables in reading order, apart."""
-
-    height: float
-    lines: list[Line]
-    tables: list[Table]
-    aside: str = ""
-    bold: set[int] = field(default_factory=set)  # places of the lines whose font is bold
-
-
-@dataclass(frozen=True, slots=True)
-class Bookmark:
-    """One entry of the outline; ``page`` counts from 0."""
-
-    title: str
-    level: int
-    page: int
-
-
 def read_pdf(source: Source) -> Iterator[Extraction]:
     """Yield the document, ``pages[i]`` where page ``i + 1`` begins.
 
@@ -57,8 +38,6 @@ def read_pdf(source: Source) -> Iterator[Extraction]:
         DamagedFileError: not a PDF, or cut short.
         EmptyFileError: pictures of text; OCR is needed first.
     """
-    from indexing.readers.pdfassembly import assemble
-
     data = source.read()
     if b"%PDF-" not in data[:1024]:
         raise DamagedFileError(f"{source.name} is not a PDF: it does not begin with %PDF-")

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from indexing.readers.builder import Gap, TextBuilder
 from indexing.readers.pdflayout import Line, continues, join_lines, join_two
+from indexing.readers.pdfmodel import Bookmark, Page
 from indexing.readers.pdftables import Table
 from indexing.readers.tables import write_table
 from indexing.records import Extraction, Scalar
-
-if TYPE_CHECKING:
-    from indexing.readers.pdf import Bookmark, Page
 
 _HEADING_RATIO = 1.12
 _MAX_HEADING_CHARS = 200

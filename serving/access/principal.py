@@ -42,6 +42,11 @@ class Principal:
     scopes: frozenset[str]
     limits: Limits = UNLIMITED
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller may know what concerns the service and not its documents."""
+        return "admin" in self.scopes
+
     def require(self, access: Access) -> None:
         """Raise unless the caller holds the scope.
 

@@ -33,7 +33,7 @@ async def collection_info(service: Service, principal: Principal) -> models.Coll
         *(collection.count(tenant=tenant, filter=filter_of(_has(field))) for field in _OPTIONAL),
     )
     counts = dict(zip(_OPTIONAL, others, strict=True))
-    sees_all = "admin" in principal.scopes
+    sees_all = principal.is_admin
     return models.CollectionInfo(
         status=models.CollectionStatus.YELLOW if info.optimizing else models.CollectionStatus.GREEN,
         optimizer_status=models.OptimizersStatusOneOf.OK,

@@ -12,19 +12,19 @@ from starlette.responses import Response
 
 from serving.context import note
 from serving.convert import document_reply
-from serving.deps import ServiceDep, TenantDep
+from serving.deps import PrincipalDep, ServiceDep, TenantDep
+from serving.document_schemas import (
+    DeletedReply,
+    DocumentReply,
+    DocumentsReply,
+    SentenceReply,
+    SentencesReply,
+)
 from serving.intake import receive_upload
 from serving.paths import DocId
 from serving.replies import ModelResponse
 from serving.routes.problems import NOT_FOUND, UPLOAD_PROBLEMS
-from serving.schemas import (
-    DeletedReply,
-    DocumentReply,
-    DocumentsReply,
-    JobCreated,
-    SentenceReply,
-    SentencesReply,
-)
+from serving.schemas import JobCreated
 from serving.threads import in_thread
 
 router = APIRouter(tags=["documents"])
@@ -72,18 +72,19 @@ async def add_documents(request: Request, service: ServiceDep, tenant: TenantDep
 @router.get("/v1/documents", response_model=DocumentsReply, summary="List documents")
 async def list_documents(
     service: ServiceDep,
-    tenant: TenantDep,
+    principal: PrincipalDep,
     limit: Limit = 100,
     after: Annotated[str | None, Query(description="`next` of the page before")] = None,
 ) -> Response:
     """List documents by id, a page at a time."""
+    tenant = principal.tenant
     # One more than asked tells whether there is a next page.
     found = await in_thread(service.catalog.documents, tenant, limit=limit + 1, after=after)
     total = await in_thread(service.catalog.count_documents, tenant)
     page = found[:limit]
     return ModelResponse(
         DocumentsReply(
-            documents=[document_reply(record) for record in page],
+            documents=[document_reply(record, admin=principal.is_admin) for record in page],
             next=page[-1].doc_id if len(found) > limit else None,
             total=total,
         )
@@ -155,9 +156,10 @@ async def list_sentences(
 @router.get(
     "/v1/documents/{doc_id}", response_model=DocumentReply, responses=NOT_FOUND, summary="One document"
 )
-async def read_document(doc_id: DocId, service: ServiceDep, tenant: TenantDep) -> Response:
+async def read_document(doc_id: DocId, service: ServiceDep, principal: PrincipalDep) -> Response:
     """Return what the catalogue knows of a document."""
-    return ModelResponse(document_reply(await in_thread(service.catalog.document, tenant, doc_id)))
+    record = await in_thread(service.catalog.document, principal.tenant, doc_id)
+    return ModelResponse(document_reply(record, admin=principal.is_admin))
 
 
 @router.delete(

@@ -55,7 +55,7 @@ async def ready(request: Request, service: ServiceDep) -> Response:
     """
     reply = await service.readiness.check()
     principal = principal_of(request.scope)
-    if principal is None or "admin" not in principal.scopes:
+    if principal is None or not principal.is_admin:
         checks = [check.model_copy(update={"detail": ""}) for check in reply.checks]
         reply = reply.model_copy(update={"checks": checks})
     return ModelResponse(reply, HTTPStatus.OK if reply.ready else HTTPStatus.SERVICE_UNAVAILABLE)
@@ -109,7 +109,7 @@ async def collection(
         _facet(service, tenant, "source", facet_limit),
     )
     defaults = service.settings.retrieval
-    sees_all = "admin" in principal.scopes  # these count the other tenants' sentences too
+    sees_all = principal.is_admin  # these count the other tenants' sentences too
     return ModelResponse(
         CollectionReply(
             home=info.home,

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from serving.convert import search_reply, search_request
-from serving.deps import ServiceDep, TenantDep
+from serving.deps import PrincipalDep, ServiceDep
 from serving.replies import ModelResponse
 from serving.routes.problems import PROBLEMS
 from serving.schemas import SearchBody, SearchReply
@@ -16,7 +16,7 @@ router = APIRouter(tags=["search"])
 
 
 @router.post("/v1/search", response_model=SearchReply, responses=PROBLEMS, summary="Ranked passages")
-async def search(body: SearchBody, service: ServiceDep, tenant: TenantDep) -> Response:
+async def search(body: SearchBody, service: ServiceDep, principal: PrincipalDep) -> Response:
     """Find passages and say, stage by stage, how they were ranked."""
-    response = await recorded_search(service, search_request(body, tenant))
-    return ModelResponse(search_reply(response))
+    response = await recorded_search(service, search_request(body, principal.tenant))
+    return ModelResponse(search_reply(response, admin=principal.is_admin))

@@ -29,6 +29,13 @@ def extract_one(path: Path) -> Extraction:
     return found[0]
 
 
+def read(tmp_path: Path, name: str, data: bytes) -> Extraction:
+    """The one document of a file with these bytes."""
+    path = tmp_path / name
+    path.write_bytes(data)
+    return extract_one(path)
+
+
 def check(extraction: Extraction) -> None:
     text = extraction.text
     text.encode("utf-8")  # no lone surrogates

@@ -1,17 +1,11 @@
-"""Ingests that kill themselves, in processes forked from a server without threads.
-
-A fork of the test process itself would copy whatever locks its threads (model
-runtimes, event loops) hold at that moment; the fork server has none.
-"""
+"""Ingests that kill themselves."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections import Counter
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from indexing.ingest import add_paths
@@ -48,12 +42,3 @@ def work_off(settings: Settings, point: str, hit: int) -> None:
     with fake_index(settings, checkpoint=dies_at(point, hit)) as index:
         run_jobs(index)
     os._exit(0)
-
-
-def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
-    """Start ``target`` in a process of its own."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=target, args=arguments)
-    process.start()
-    return process

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Self
 
@@ -115,12 +113,3 @@ def run_and_exit(store: Path, journal: Path, kind: TeacherKind) -> None:
     with LabelStore(store) as opened:
         report = anyio.run(label, candidates(12, 9), teacher, opened, settings)
     os._exit(0 if report.complete else 1)
-
-
-def start(store: Path, journal: Path, kind: TeacherKind) -> BaseProcess:
-    """Start :func:`run_and_exit` from a fork server, which has done the imports once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=run_and_exit, args=(store, journal, kind))
-    process.start()
-    return process

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import httpx
 
 from serving.app import create_app
 from serving.server import Server, uvicorn_config
+from tests.fakes.listening import Listening, listening
 from tests.fakes.service import Harness, make_harness
 
 PATIENCE_S = 60.0
@@ -19,11 +19,11 @@ PATIENCE_S = 60.0
 class Live:
     """A running server on a free port, and its fakes."""
 
-    def __init__(self, server: Server, harness: Harness, running: asyncio.Task[None]) -> None:
+    def __init__(self, server: Server, harness: Harness, there: Listening) -> None:
         self.server = server
         self.harness = harness
-        self.running = running
-        self.port = server.servers[0].sockets[0].getsockname()[1]
+        self.running = there.running
+        self.port = there.port
         self.client = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self.port}",
             timeout=PATIENCE_S,
@@ -38,16 +38,13 @@ class Live:
 async def live(home: Path, *, delay_s: float = 0.0, **serving: object) -> AsyncIterator[Live]:
     harness = await make_harness(home, delay_s=delay_s, port=0, **serving)
     server = Server(uvicorn_config(harness.settings, create_app(harness.settings, harness.service)))
-    running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(PATIENCE_S):
-        while not server.started:
-            await asyncio.sleep(0.01)
-    made = Live(server, harness, running)
     try:
-        yield made
+        async with listening(server) as there:
+            made = Live(server, harness, there)
+            try:
+                yield made
+            finally:
+                harness.encoder.gate.set()
+                await made.client.aclose()
     finally:
-        harness.encoder.gate.set()
-        await made.client.aclose()
-        server.should_exit = True
-        await asyncio.wait_for(running, PATIENCE_S)
         await harness.close()

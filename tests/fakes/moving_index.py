@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from indexing.catalog import open_catalog
@@ -141,12 +139,3 @@ def restore_and_die(folder: Path, home: Path, call: int) -> None:
     os.rename = counted
     restore_snapshot(folder, settings_in(home))
     os._exit(0)
-
-
-def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
-    """Start ``target`` in a process of its own, without this one's threads."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=target, args=arguments)
-    process.start()
-    return process

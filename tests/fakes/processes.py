@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import httpx
 
@@ -43,14 +44,27 @@ class ServiceProcess:
         """Index documents and wait for the job's end."""
         answer = self.client.post("/v1/documents", json={"documents": documents})
         assert answer.status_code == 202, answer.text
+        assert self.job_end(answer.json()["job_id"])["state"] == "succeeded"
+
+    def job_end(self, job_id: str) -> dict[str, Any]:
+        """Wait for a job's end; its last state."""
         end = time.monotonic() + PATIENCE_S
         while True:
-            state = self.client.get(f"/v1/jobs/{answer.json()['job_id']}").json()["state"]
-            if state == "succeeded":
-                return
-            assert state in ("queued", "running"), state
+            job: dict[str, Any] = self.client.get(f"/v1/jobs/{job_id}").json()
+            if job["state"] not in ("queued", "running"):
+                return job
             assert time.monotonic() < end, "not indexed in time"
             time.sleep(0.1)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End the process and wait for it; its exit code."""
+        self.client.close()
+        self._process.send_signal(how)
+        try:
+            return self._process.wait(PATIENCE_S)
+        finally:
+            self._process.kill()
+            self._log.close()
 
     def _address(self) -> str:
         assert self._process.stdout is not None
@@ -67,10 +81,7 @@ class ServiceProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._process.poll() is None:
+            self.end()
         self.client.close()
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(PATIENCE_S)
-        finally:
-            self._process.kill()
-            self._log.close()
+        self._log.close()

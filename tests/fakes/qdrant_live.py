@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from indexing.collection import open_collection
 from indexing.collection.memory import open_memory
 from indexing.collection.qdrant import QdrantCollection
 from serving.app import create_app
+from tests.fakes.listening import listening
 from tests.fakes.points import SPEC, embedding, point, settings_in
 from tests.fakes.service import make_harness
 
@@ -46,18 +46,15 @@ async def serving(folder: Path, **settings: object) -> AsyncIterator[Live]:
     harness.service.collection = collection
     app = create_app(harness.settings, harness.service)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none"))
-    running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(PATIENCE_S):
-        while not server.started:
-            await asyncio.sleep(0.01)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/qdrant"
-    client = AsyncQdrantClient(url=url, timeout=int(PATIENCE_S), check_compatibility=False)
     try:
-        yield Live(url, client, memory._client, memory)
+        async with listening(server) as there:
+            url = f"http://127.0.0.1:{there.port}/qdrant"
+            client = AsyncQdrantClient(url=url, timeout=int(PATIENCE_S), check_compatibility=False)
+            try:
+                yield Live(url, client, memory._client, memory)
+            finally:
+                await client.close()
     finally:
-        await client.close()
-        server.should_exit = True
-        await asyncio.wait_for(running, PATIENCE_S)
         await collection.close()
         await memory.close()
         await harness.close()

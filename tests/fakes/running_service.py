@@ -16,8 +16,7 @@ from serving.access.keys import KeyStore
 from serving.app import create_app
 from serving.server import Server, uvicorn_config
 from serving.state import open_service
-
-PATIENCE_S = 90.0
+from tests.fakes.listening import PATIENCE_S, listening
 
 
 @dataclass
@@ -48,16 +47,13 @@ async def running_service(home: Path, **sections: object) -> AsyncIterator[Runni
     service = await open_service(settings)
     server = Server(uvicorn_config(settings, create_app(settings, service)))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    task = asyncio.create_task(server.serve())
     keys = KeyStore(settings.home)
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not server.started:
-                await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield RunningService(f"http://127.0.0.1:{port}", settings, keys)
+        async with listening(server) as there:
+            try:
+                yield RunningService(f"http://127.0.0.1:{there.port}", settings, keys)
+            finally:
+                server.force_exit = True
     finally:
-        server.should_exit = server.force_exit = True
-        await asyncio.wait([task], timeout=20)
         await service.close()
         keys.close()

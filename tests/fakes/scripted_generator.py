@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
+from indexing.errors import GenerationTimeoutError
 from retrieval.generation.protocol import Chunk, Completion, GenerationRequest, TokenCounts, Usage
 
 Reply = str | Exception | None
@@ -29,7 +30,9 @@ class ScriptedGenerator:
         self.requests.append(request)
         reply = self.reply(request) if callable(self.reply) else self.reply
         if reply is None:
-            await asyncio.sleep(60)
+            limit = 60 if request.timeout_s is None else request.timeout_s
+            await asyncio.sleep(limit)
+            raise GenerationTimeoutError(f"the answer was not done within {limit:g} s")
         if isinstance(reply, Exception):
             raise reply
         words = str(reply).split(" ")

@@ -7,17 +7,17 @@ worker and ranks sentences by shared words.  What is under test is serving.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+from fastapi import FastAPI
 
 from indexing.catalog.records import DocumentRecord, JobRecord, Window
 from indexing.collection.protocol import CollectionInfo, CollectionSpec
@@ -42,6 +42,7 @@ from serving.metrics import Metrics
 from serving.readiness import Readiness
 from serving.schemas import EncodersReply
 from serving.state import Service
+from serving.tracing import Tracing
 
 NOW = "2024-05-06T07:08:09.000+00:00"
 DOCUMENTS = {
@@ -378,11 +379,19 @@ async def make_harness(
     return Harness(service, settings, encoder, catalog, collection, searcher, deleter, worker, metrics)
 
 
-@contextlib.asynccontextmanager
-async def client_of(harness: Harness) -> AsyncIterator[httpx.AsyncClient]:
-    """Speak to the harness's own application, without a socket."""
-    app = create_app(harness.settings, harness.service)
-    app.state.service = harness.service
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as made:
-        yield made
+def app_of(settings: Settings, service: Service, tracing: Tracing | None = None) -> FastAPI:
+    """The application with its service in place, which else its lifespan would set."""
+    app = create_app(settings, service, tracing)
+    app.state.service = service
+    return app
+
+
+def client_to(app: FastAPI, headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
+    """Speak to an application without a socket or its lifespan; what it raises is an answer of 500."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers)
+
+
+def client_of(harness: Harness) -> httpx.AsyncClient:
+    """Speak to the harness's own application."""
+    return client_to(app_of(harness.settings, harness.service))

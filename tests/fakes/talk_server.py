@@ -22,6 +22,7 @@ from retrieval.generation.protocol import Chunk, GenerationRequest, Usage
 from retrieval.records import Receipt, SearchRequest, SearchResponse, Stage
 from serving.app import create_app
 from serving.server import Server, uvicorn_config
+from tests.fakes.listening import listening
 from tests.fakes.scripted_generator import ScriptedGenerator
 from tests.fakes.service import FakeSearcher, Harness, make_harness
 
@@ -130,16 +131,12 @@ class TalkServer:
         searcher = RerankedSearcher(made.catalog, made.worker)
         made.service.searcher = made.searcher = searcher
         server = Server(uvicorn_config(made.settings, create_app(made.settings, made.service)))
-        running = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        self.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-        self._up.set()
-        while not self._stop.is_set():
-            await asyncio.sleep(0.02)
-        server.should_exit = True
         with suppress(TimeoutError):
-            await asyncio.wait_for(running, PATIENCE_S)
+            async with listening(server) as there:
+                self.url = f"http://127.0.0.1:{there.port}/"
+                self._up.set()
+                while not self._stop.is_set():
+                    await asyncio.sleep(0.02)
         await made.close()
 
     def close(self) -> None:

@@ -19,6 +19,8 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from tests.fakes.cross_encoder import SPECIAL_TOKENS
+
 _WORDS = """
 the a of and in search engine vector sentence window document query rank fusion dense sparse index
 quick brown fox jumps over lazy dog capital france paris river bank money loan water flows
@@ -112,13 +114,7 @@ def xlm_roberta_tokenizer() -> PreTrainedTokenizerFast:
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        cls_token="<s>",
-        sep_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        mask_token="<mask>",
+        **SPECIAL_TOKENS,
         model_max_length=64,
     )
 

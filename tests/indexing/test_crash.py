@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.crash import POINTS, Corpus
 from benchmarks.index_state import catalog_rows, compare_points, compare_rows
+from tests.fakes.forked import forked
 from tests.fakes.index_parts import fake_index
-from tests.fakes.killed_ingest import ingest, settings_for, start
+from tests.fakes.killed_ingest import ingest, settings_for
 
 ROUNDS = 30
 SEED = 20261121
@@ -44,14 +45,14 @@ def test_every_named_point(tmp_path):
         before = tmp_path / f"before{step}"
         if reference.exists():
             shutil.copytree(reference, before)
-        assert not end(start(ingest, reference, tmp_path / "corpus", None, 0))
+        assert not end(forked(ingest, reference, tmp_path / "corpus", None, 0))
         for point in sorted(untried):
             shutil.rmtree(home, ignore_errors=True)
             if before.exists():
                 shutil.copytree(before, home)
-            if end(start(ingest, home, tmp_path / "corpus", point, 1)):
+            if end(forked(ingest, home, tmp_path / "corpus", point, 1)):
                 untried.discard(point)
-                assert not end(start(ingest, home, tmp_path / "corpus", None, 0))
+                assert not end(forked(ingest, home, tmp_path / "corpus", None, 0))
             assert not difference(reference, home), point
         if not untried:
             return
@@ -67,14 +68,14 @@ def test_random_times(tmp_path):
     home, reference = tmp_path / "killed", tmp_path / "reference"
     kills = 0
     while kills < ROUNDS:
-        assert not end(start(ingest, reference, tmp_path / "corpus", None, 0))
+        assert not end(forked(ingest, reference, tmp_path / "corpus", None, 0))
         for _ in range(6):
-            process = start(ingest, home, tmp_path / "corpus", None, 0)
+            process = forked(ingest, home, tmp_path / "corpus", None, 0)
             process.join(chance.uniform(0.0, 0.25))
             if process.exitcode is None:
                 process.kill()
             kills += end(process)
-        assert not end(start(ingest, home, tmp_path / "corpus", None, 0))
+        assert not end(forked(ingest, home, tmp_path / "corpus", None, 0))
         assert not difference(reference, home)
         corpus.change()
 
@@ -83,7 +84,7 @@ def test_the_comparison_sees_a_lost_a_changed_and_a_surplus_point(tmp_path):
     """A comparison that cannot fail would make the tests above worthless."""
     corpus = Corpus(tmp_path / "corpus", SEED, 3)
     corpus.fill()
-    assert not end(start(ingest, tmp_path / "one", tmp_path / "corpus", None, 0))
+    assert not end(forked(ingest, tmp_path / "one", tmp_path / "corpus", None, 0))
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     with fake_index(settings_for(tmp_path / "two")) as index:
         ids = [point.id for point in index.collection.points()]

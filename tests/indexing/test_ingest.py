@@ -18,20 +18,6 @@ from tests.fakes.index_parts import fake_index, fake_settings, words
 RIVERS = "Rivers carve valleys. They flow to the sea. Birds nest there."
 
 
-@pytest.fixture
-def docs(tmp_path):
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def index(tmp_path):
-    opened = fake_index(fake_settings(tmp_path / "home", read_workers=0))
-    yield opened
-    opened.close()
-
-
 def texts(index):
     """What is searchable: (source, sentence), from the points."""
     return sorted((point.payload["source"], point.payload["text"]) for point in index.collection.points())

@@ -4,24 +4,7 @@ from __future__ import annotations
 
 import os
 
-import pytest
-
 from indexing.ingest import add_paths
-from tests.fakes.index_parts import fake_index, fake_settings
-
-
-@pytest.fixture
-def docs(tmp_path):
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def index(tmp_path):
-    opened = fake_index(fake_settings(tmp_path / "home", read_workers=0))
-    yield opened
-    opened.close()
 
 
 def test_skipped_files_are_counted_not_silent(index, docs):

@@ -8,8 +8,9 @@ import signal
 import pytest
 
 from indexing.jobs import run_jobs
+from tests.fakes.forked import forked
 from tests.fakes.index_parts import fake_index, fake_settings
-from tests.fakes.killed_ingest import start, work_off
+from tests.fakes.killed_ingest import work_off
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_a_killed_job_is_taken_up_again(settings, point):
     with fake_index(settings) as index:
         body = " ".join(f"Sentence number {n} of this file." for n in range(11)).encode()
         upload(index, [("a.txt", body), ("b.txt", b"Short.")])
-    killed = start(work_off, settings, point, 1)
+    killed = forked(work_off, settings, point, 1)
     killed.join(30)
     assert killed.exitcode == -signal.SIGKILL
     with fake_index(settings) as index:

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,16 +28,17 @@ from indexing.migration.lease import reading
 from indexing.records import Embedding
 from indexing.session import Index
 from indexing.settings import EncoderSettings, Settings, load_settings
+from tests.fakes.forked import forked
 from tests.fakes.two_generations import (
     NEW,
     OLD,
     NamedEncoders,
     Patched,
     corpus,
+    in_child,
     item,
     load_named,
     run_step,
-    start_child,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
@@ -82,6 +84,15 @@ def same_documents(index: Index) -> None:
     assert {p.id: dict(p.payload) for p in served} == {p.id: dict(p.payload) for p in beside}
 
 
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """Six documents in both of their generations."""
+    with open_index(Patched(monkeypatch, "file").settings(tmp_path)) as index:
+        add_texts(index, corpus(6))
+        start(index, NEW)
+        yield index
+
+
 @pytest.mark.parametrize("home", HOMES)
 def test_the_whole_way_and_back(home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fakes = Patched(monkeypatch, home)
@@ -125,70 +136,54 @@ def test_the_whole_way_and_back(home: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_encoder_that_fails_costs_what_is_served_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begun: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fakes = Patched(monkeypatch, "file")
-    with open_index(fakes.settings(tmp_path)) as index:
-        add_texts(index, corpus(6))
-        start(index, NEW)
+    def broken(self: NamedEncoders, texts: list[str]) -> list[Embedding]:
+        if self.name == "new":
+            raise EncoderError("the new model is not usable")
+        return working(self, texts)
 
-        def broken(self: NamedEncoders, texts: list[str]) -> list[Embedding]:
-            if self.name == "new":
-                raise EncoderError("the new model is not usable")
-            return working(self, texts)
-
-        working = NamedEncoders.embed_documents
-        with monkeypatch.context() as patch:
-            patch.setattr(NamedEncoders, "embed_documents", broken)
-            report = add_texts(index, corpus(2, 20))
-            assert (report.failures, report.documents) == ([], 2)
-            found = standing(index)
-            assert (found.debt.documents, found.queued.documents, found.complete) == (2, 0, False)
-            assert "not usable" in found.pair.beside.trouble
-            with pytest.raises(EncoderError):
-                switch(index, unchecked=True)
-            assert index.pair.number == 1
-        add_texts(index, corpus(1, 30))
-        assert standing(index).complete
-        assert standing(index).pair.beside.trouble == ""
-        same_documents(index)
+    working = NamedEncoders.embed_documents
+    with monkeypatch.context() as patch:
+        patch.setattr(NamedEncoders, "embed_documents", broken)
+        report = add_texts(begun, corpus(2, 20))
+        assert (report.failures, report.documents) == ([], 2)
+        found = standing(begun)
+        assert (found.debt.documents, found.queued.documents, found.complete) == (2, 0, False)
+        assert "not usable" in found.pair.beside.trouble
+        with pytest.raises(EncoderError):
+            switch(begun, unchecked=True)
+        assert begun.pair.number == 1
+    add_texts(begun, corpus(1, 30))
+    assert standing(begun).complete
+    assert standing(begun).pair.beside.trouble == ""
+    same_documents(begun)
 
 
 def test_a_server_that_fails_keeps_the_note_of_a_deletion(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begun: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fakes = Patched(monkeypatch, "file")
-    with open_index(fakes.settings(tmp_path)) as index:
-        add_texts(index, corpus(6))
-        start(index, NEW)
+    async def away(ids: list[str]) -> None:
+        raise CollectionUnavailableError("nobody answers")
 
-        async def away(ids: list[str]) -> None:
-            raise CollectionUnavailableError("nobody answers")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(index.mirror.collection, "delete", away)
-            delete_document(index, "default", "doc001")
-            assert {point.payload["doc_id"] for point in all_points(index)}.isdisjoint({"doc001"})
-            assert index.catalog.totals().retiring == 1
-        add_texts(index, corpus(1, 30))
-        assert index.catalog.totals().retiring == 0
-        same_documents(index)
+    with monkeypatch.context() as patch:
+        patch.setattr(begun.mirror.collection, "delete", away)
+        delete_document(begun, "default", "doc001")
+        assert {point.payload["doc_id"] for point in all_points(begun)}.isdisjoint({"doc001"})
+        assert begun.catalog.totals().retiring == 1
+    add_texts(begun, corpus(1, 30))
+    assert begun.catalog.totals().retiring == 0
+    same_documents(begun)
 
 
-def test_a_document_deleted_and_added_again_is_made_again_on_both_sides(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fakes = Patched(monkeypatch, "file")
-    with open_index(fakes.settings(tmp_path)) as index:
-        add_texts(index, corpus(6))
-        start(index, NEW)
-        ids = [point.id for point in all_points(index) if point.payload["doc_id"] == "doc001"]
-        # As a process leaves it that dies between the points' end and the rows' end.
-        index.catalog.staging.forget_document("default", "doc001")
-        for side in (index, index.mirror):
-            side.bridge(side.collection.delete, ids)
-        add_texts(index, corpus(2))
-        same_documents(index)
+def test_a_document_deleted_and_added_again_is_made_again_on_both_sides(begun: Index) -> None:
+    ids = [point.id for point in all_points(begun) if point.payload["doc_id"] == "doc001"]
+    # As a process leaves it that dies between the points' end and the rows' end.
+    begun.catalog.staging.forget_document("default", "doc001")
+    for side in (begun, begun.mirror):
+        side.bridge(side.collection.delete, ids)
+    add_texts(begun, corpus(2))
+    same_documents(begun)
 
 
 def test_repair_mends_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,7 +327,7 @@ def test_a_catalogue_of_the_first_schema_gets_the_new_tables(tmp_path: Path) -> 
             database.execute(statement)
     catalog = open_catalog(settings)
     assert catalog.generations.pair() == Pair()
-    assert catalog.meta("schema_version") == "2"
+    assert catalog.meta("schema_version") == "3"
     catalog.close()
 
 
@@ -387,7 +382,7 @@ def test_killed_at_every_named_point_it_resumes(tmp_path: Path, monkeypatch: pyt
         for point in points.split():
             shutil.rmtree(killed, ignore_errors=True)
             shutil.copytree(before, killed)
-            child = start_child("file", killed, step, point, 1)
+            child = forked(in_child, "file", killed, step, point, 1)
             child.join(60)
             assert child.exitcode == -signal.SIGKILL, f"{step}: {point} was never passed"
             with open_index(fakes.settings(killed, encoders)) as index:

@@ -22,8 +22,9 @@ from indexing.session import Index
 from indexing.transfer.compare import sample
 from indexing.transfer.push import target_settings
 from tests.fakes.faults import Faults, Kind
+from tests.fakes.forked import forked
 from tests.fakes.index_parts import FakeEncoders
-from tests.fakes.moving_index import fill, item, opened, push_and_die, push_small, settings_in, start
+from tests.fakes.moving_index import fill, item, opened, push_and_die, push_small, settings_in
 from tests.fakes.qdrant_server import QdrantServer
 
 POINTS = 2 * 20 * 6
@@ -116,7 +117,7 @@ def test_killed_and_run_again_nothing_is_lost_or_twice(
     home = tmp_path / "home"
     with opened(home) as index:
         fill(index)
-    child = start(push_and_die, home, server.url, after)
+    child = forked(push_and_die, home, server.url, after)
     child.join(PATIENCE_S)
     assert child.exitcode == -signal.SIGKILL
     assert 0 < len(stored(server)) < POINTS

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from indexing.errors import DamagedFileError, EmptyFileError, EncryptedFileError
-from indexing.records import Extraction
-from tests.fakes.files import eml_bytes, epub_bytes, extract, extract_one, sections_of, units_of, zip_bytes
-
-
-def read(tmp_path: Path, name: str, data: bytes) -> Extraction:
-    path = tmp_path / name
-    path.write_bytes(data)
-    return extract_one(path)
+from tests.fakes.files import (
+    eml_bytes,
+    epub_bytes,
+    extract,
+    extract_one,
+    read,
+    sections_of,
+    units_of,
+    zip_bytes,
+)
 
 
 def test_mail(tmp_path: Path) -> None:

@@ -15,13 +15,12 @@ from pptx.enum.chart import XL_CHART_TYPE
 
 from indexing.errors import DamagedFileError, EmptyFileError, EncryptedFileError, ReadError
 from indexing.readers import read_file
-from indexing.records import Extraction
 from tests.fakes.files import (
     TABLE_LINES,
     docx_bytes,
     extract,
-    extract_one,
     pptx_bytes,
+    read,
     replace_member,
     saved,
     sections_of,
@@ -29,12 +28,6 @@ from tests.fakes.files import (
     xlsx_bytes,
     zip_bytes,
 )
-
-
-def read(tmp_path: Path, name: str, data: bytes) -> Extraction:
-    path = tmp_path / name
-    path.write_bytes(data)
-    return extract_one(path)
 
 
 def test_docx(tmp_path: Path) -> None:

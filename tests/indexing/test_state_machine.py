@@ -33,6 +33,7 @@ SEED = int(os.environ.get("NIGHTLY_SEED", "0")) or (
 STEPS = 20 if OPERATIONS <= 1000 else 100
 TENANTS = ("acme", "beta")
 FULL_CHECK_EVERY = 8
+TOLD_EVERY = 500
 
 places = st.builds(Place, st.sampled_from(TENANTS), st.sampled_from(["a", "b/ü", "文档", "d"]))
 # Two of three sentences are new; the third may stand in several documents, or twice in one.
@@ -60,7 +61,11 @@ class IndexMachine(RuleBasedStateMachine):
 
     def _index(self, operation: str) -> LivingIndex:
         assert self.subject is not None
-        type(self).performed[operation] += 1
+        done = type(self).performed
+        done[operation] += 1
+        if done.total() % TOLD_EVERY == 0:  # a run that is cut says how far it came
+            sys.stdout.write(f"{done.total()} operations so far\n")
+            sys.stdout.flush()
         self.steps += 1
         return self.subject
 

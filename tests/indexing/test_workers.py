@@ -13,11 +13,13 @@ import pytest
 from indexing.encoders import load_encoders
 from indexing.errors import EncoderError
 from indexing.ingest import add_texts
-from indexing.ingest.workers import ProcessPool, Setup, in_order, open_pool, share_of_threads
+from indexing.ingest.encoding import Setup
+from indexing.ingest.workers import ProcessPool, in_order, open_pool, share_of_threads
 from indexing.session import Index
 from indexing.settings import EncoderSettings
 from indexing.transfer.push import target_settings
-from tests.fakes.moving_index import TENANTS, fill_and_die, item, opened, start, with_workers
+from tests.fakes.forked import forked
+from tests.fakes.moving_index import TENANTS, fill_and_die, item, opened, with_workers
 from tests.fakes.qdrant_server import QdrantServer
 
 FAKE = ("tests.fakes.worker_encoders", "load_fake")
@@ -95,7 +97,7 @@ def test_killed_the_workers_leave_and_the_next_run_is_exact(
 ) -> None:
     home, notes = tmp_path / "home", tmp_path / "notes"
     notes.mkdir()
-    child = start(fill_and_die, home, notes, hit)
+    child = forked(fill_and_die, home, notes, hit)
     child.join(PATIENCE_S)
     assert child.exitcode == -signal.SIGKILL
     workers = {int(path.name) for path in notes.iterdir()}

@@ -156,7 +156,7 @@ def test_nodes_hold_the_window_and_the_place(opened):
     assert node.metadata["sentence"] == "Cash flow from operations was strong."
     assert DOCUMENTS["report"][node.metadata["start"] : node.metadata["end"]] == node.metadata["sentence"]
     assert (node.metadata["source"], node.ref_doc_id) == ("mem:report", "report")
-    assert found[0].score == result.score
+    assert found[0].score == pytest.approx(result.score, rel=1e-6)
 
 
 def test_no_metadata_reaches_an_embedder_or_a_model(opened):

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.app import create_app
-from tests.fakes.service import Harness, make_harness
+from tests.fakes.qdrant_live import Live, serving
+from tests.fakes.service import Harness, client_of, make_harness
 
 
 @pytest.fixture
@@ -30,9 +30,8 @@ async def client(harness: Harness) -> AsyncIterator[httpx.AsyncClient]:
         yield made
 
 
-def client_of(harness: Harness) -> httpx.AsyncClient:
-    app = create_app(harness.settings, harness.service)
-    # The lifespan does not run under this transport; it would only set this.
-    app.state.service = harness.service
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+@pytest.fixture(scope="module")
+async def live(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Live]:
+    """The Qdrant API on a socket; a module that asks for it makes ``anyio_backend`` its own as well."""
+    async with serving(tmp_path_factory.mktemp("qdrant")) as made:
+        yield made

@@ -16,11 +16,9 @@ from serving.access.keys import KeyStore
 from serving.access.principal import Limits
 from serving.access.rules import rule_of
 from serving.access.tokens import new_token
-from serving.app import create_app
 from serving.server import refuse_open_network
 from tests.fakes.access import bearer
-from tests.fakes.service import Harness, make_harness
-from tests.serving.conftest import client_of
+from tests.fakes.service import Harness, app_of, client_of, client_to, make_harness
 
 pytestmark = pytest.mark.anyio
 
@@ -155,12 +153,8 @@ async def test_the_audit_log_has_callers_and_no_secrets(
     caplog.set_level(logging.DEBUG)
     token = store.create("ci", tenants=["a"], scopes=["read"])
     stranger = new_token()
-    app = create_app(guarded.settings, guarded.service)
-    app.state.service = guarded.service
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client,
-    ):
+    app = app_of(guarded.settings, guarded.service)
+    async with app.router.lifespan_context(app), client_to(app) as client:
         await client.post("/v1/search", json={"query": "a private question"}, headers=bearer(token))
         await client.delete("/v1/documents/files", headers=bearer(token))
         await client.get("/v1/documents", headers=bearer(stranger))

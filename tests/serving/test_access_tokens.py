@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from indexing.errors import SettingsError
 from indexing.settings import load_settings
 from tests.fakes.access import bearer
-from tests.fakes.service import make_harness
-from tests.serving.conftest import client_of
+from tests.fakes.service import client_of, make_harness
 
 pytestmark = pytest.mark.anyio
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from llama_index.llms.openai_like import OpenAILike
 
 from indexing.errors import GenerationTimeoutError
 from serving.app import create_app
+from tests.fakes.listening import listening
 from tests.fakes.scripted_generator import ScriptedGenerator
 from tests.fakes.service import Harness, make_harness
 
@@ -28,26 +27,16 @@ def model() -> ScriptedGenerator:
     return ScriptedGenerator("Open a file with open [1].")
 
 
-@contextlib.asynccontextmanager
-async def listening(harness: Harness) -> AsyncIterator[str]:
+def server_of(harness: Harness) -> uvicorn.Server:
     app = create_app(harness.settings, harness.service)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        async with asyncio.timeout(20):
-            while not server.started:
-                await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        server.should_exit = True
-        await task
+    return uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
 
 
 @pytest.fixture
 async def url(tmp_path: Path, anyio_backend: str, model: ScriptedGenerator) -> AsyncIterator[str]:
     harness = await make_harness(tmp_path, generator=model)
-    async with listening(harness) as address:
-        yield address
+    async with listening(server_of(harness)) as there:
+        yield f"http://127.0.0.1:{there.port}/v1"
     await harness.close()
 
 

@@ -14,8 +14,7 @@ import pytest
 from indexing.ingest import TextItem, add_texts
 from indexing.records import Extraction
 from tests.fakes.index_parts import fake_index, fake_settings
-from tests.fakes.service import DOCUMENTS, Harness, make_harness
-from tests.serving.conftest import client_of
+from tests.fakes.service import DOCUMENTS, Harness, client_of, make_harness
 
 pytestmark = pytest.mark.anyio
 

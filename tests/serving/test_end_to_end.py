@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
+
+from tests.fakes.processes import ServiceProcess
 
 PATIENCE_S = 60.0
 RIVERS = """# Rivers
@@ -29,65 +28,15 @@ The Danube ends in the Black Sea. Its delta is a home of pelicans.
 TEA = "绿茶产于杭州。泡茶的水不能太热。龙井是一种绿茶。"
 
 
-class Process:
-    """``python -m serving`` on a free port."""
-
-    def __init__(self, home: Path) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
-        environment |= {"WINNOW_ENCODERS__THREADS": "1", "WINNOW_COLLECTION__IDLE_EXIT_S": "1"}
-        self.log = (home.parent / "serve.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "serving", "--port", "0", "--home", str(home)],
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            env=environment,
-            text=True,
-        )
-        self.client = httpx.Client(base_url=self._address(), timeout=PATIENCE_S)
-
-    def _address(self) -> str:
-        assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
-        assert readable, "the service did not start in time"
-        line = self.process.stdout.readline()
-        found = re.search(r"http://\S+(?=/$)", line.strip())
-        assert found, f"no address in {line!r}"
-        return found.group()
-
-    def end(self, how: signal.Signals) -> int:
-        self.client.close()
-        self.process.send_signal(how)
-        try:
-            return self.process.wait(PATIENCE_S)
-        finally:
-            self.process.kill()
-            self.log.close()
-
-    def upload(self, *files: tuple[str, bytes]) -> str:
-        answer = self.client.post("/v1/documents", files=[("files", file) for file in files])
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["job_id"])
-
-    def job_end(self, job_id: str) -> dict[str, object]:
-        job: dict[str, object] = {}
-
-        def ended() -> bool:
-            job.update(self.client.get(f"/v1/jobs/{job_id}").json())
-            return job["state"] not in ("queued", "running")
-
-        until(ended)
-        return job
-
-    def sources_of(self, query: str) -> list[str]:
-        found = self.client.post("/v1/search", json={"query": query}).json()
-        return [result["source"] for result in found["results"]]
+def upload(service: ServiceProcess, *files: tuple[str, bytes]) -> str:
+    answer = service.client.post("/v1/documents", files=[("files", file) for file in files])
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["job_id"])
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.1)
+def sources_of(service: ServiceProcess, query: str) -> list[str]:
+    found = service.client.post("/v1/search", json={"query": query}).json()
+    return [result["source"] for result in found["results"]]
 
 
 @pytest.fixture
@@ -96,20 +45,18 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def service(home: Path) -> Iterator[Process]:
-    started = Process(home)
-    yield started
-    if started.process.poll() is None:
-        started.end(signal.SIGTERM)
+def service(home: Path) -> Iterator[ServiceProcess]:
+    with ServiceProcess(home) as started:
+        yield started
 
 
-def test_upload_search_cite_delete_restart(service: Process, home: Path) -> None:
+def test_upload_search_cite_delete_restart(service: ServiceProcess, home: Path) -> None:
     client = service.client
     assert client.get("/ready").status_code == 200
     assert client.post("/v1/search", json={"query": "Danube"}).json()["results"] == []
 
     files = [("rivers.md", RIVERS.encode()), ("茶.txt", TEA.encode()), ("broken.pdf", b"%PDF-1.7 no")]
-    job = service.job_end(service.upload(*files))
+    job = service.job_end(upload(service, *files))
     assert (job["state"], job["total"], job["done"], job["failed"]) == ("partial", 3, 2, 1)
     assert [error["source"] for error in job["errors"]] == ["upload:broken.pdf"]
     body = {
@@ -123,7 +70,7 @@ def test_upload_search_cite_delete_restart(service: Process, home: Path) -> None
         ("龙井", "upload:茶.txt"),
         ("Where does the Rhine rise?", "document:notes/一 1?"),
     ):
-        assert service.sources_of(query)[0] == source
+        assert sources_of(service, query)[0] == source
 
     answer = client.post("/v1/query", json={"query": "Where does the Danube end?"}).json()
     assert answer["kind"] == "extractive"
@@ -139,16 +86,13 @@ def test_upload_search_cite_delete_restart(service: Process, home: Path) -> None
     doc_id = client.get("/v1/documents").json()["documents"][-1]["doc_id"]
     assert doc_id == "notes/一 1?"
     assert client.delete(f"/v1/documents/{quote(doc_id, safe='')}").json()["deleted"] is True
-    assert "document:notes/一 1?" not in service.sources_of("Where does the Rhine rise?")
+    assert "document:notes/一 1?" not in sources_of(service, "Where does the Rhine rise?")
 
     assert service.end(signal.SIGTERM) in (0, -signal.SIGTERM)
-    again = Process(home)
-    try:
-        assert again.sources_of("Where does the Danube end?")[0] == "upload:rivers.md"
+    with ServiceProcess(home) as again:
+        assert sources_of(again, "Where does the Danube end?")[0] == "upload:rivers.md"
         assert again.client.get("/v1/collection").json()["documents"] == 2
         assert again.client.get(f"/v1/jobs/{sent['job_id']}").json()["state"] == "succeeded"
-    finally:
-        again.end(signal.SIGTERM)
     check_refusal_of_other_encoders(home)
 
 
@@ -182,18 +126,15 @@ def text_at(client: httpx.Client, place: dict[str, object], start: str, end: str
     return client.get(url, params={"start": str(place[start]), "end": str(place[end])}).text
 
 
-def test_a_job_survives_sigkill_of_the_service(service: Process, home: Path) -> None:
+def test_a_job_survives_sigkill_of_the_service(service: ServiceProcess, home: Path) -> None:
     many = [(f"{number}.txt", f"Document {number} speaks of topic{number}.".encode()) for number in range(40)]
-    job_id = service.upload(*many)
+    job_id = upload(service, *many)
     service.end(signal.SIGKILL)
-    again = Process(home)
-    try:
+    with ServiceProcess(home) as again:
         job = again.job_end(job_id)
         assert (job["state"], job["done"]) == ("succeeded", 40)
-        assert again.sources_of("topic17")[0] == "upload:17.txt"
+        assert sources_of(again, "topic17")[0] == "upload:17.txt"
         assert again.client.get("/v1/collection").json()["points"] == 40
-    finally:
-        again.end(signal.SIGTERM)
 
 
 def test_starting_imports_no_model_framework() -> None:

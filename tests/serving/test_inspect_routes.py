@@ -15,8 +15,7 @@ from indexing.records import DEFAULT_TENANT, Embedding, Point
 from serving.inspection.lexicon import Lexicon
 from serving.inspection.plane import project
 from tests.fakes.points import settings_in
-from tests.fakes.service import DOCUMENTS, make_harness
-from tests.serving.conftest import client_of
+from tests.fakes.service import DOCUMENTS, client_of, make_harness
 
 pytestmark = pytest.mark.anyio
 DIMENSIONS = 16

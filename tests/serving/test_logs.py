@@ -12,10 +12,9 @@ import httpx
 import pytest
 
 from indexing.errors import GenerationUnavailableError
-from serving.app import create_app
 from serving.logs import JsonFormatter, configure_logging
 from tests.fakes.scripted_generator import ScriptedGenerator
-from tests.fakes.service import make_harness
+from tests.fakes.service import client_of, make_harness
 
 pytestmark = pytest.mark.anyio
 CANARY = "zyxquestioncanaryqqj"
@@ -43,10 +42,7 @@ async def asked(tmp_path: Path, reply: object, **body: object) -> httpx.Response
         generator=ScriptedGenerator(reply),  # type: ignore[arg-type]
         generation={"passages": "windows"},
     )
-    app = create_app(harness.settings, harness.service)
-    app.state.service = harness.service
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+    async with client_of(harness) as client:
         answer = await client.post(
             "/v1/query",
             json={"query": f"open a file {CANARY}", **body},

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -17,7 +16,7 @@ from qdrant_client import QdrantClient, models
 
 from serving.qdrant_api import points as shared
 from tests.fakes.points import DIMENSIONS, point_id
-from tests.fakes.qdrant_live import COUNT, NAME, PATIENCE_S, Live, serving, vectors
+from tests.fakes.qdrant_live import COUNT, NAME, PATIENCE_S, Live, vectors
 
 pytestmark = pytest.mark.anyio
 
@@ -26,12 +25,6 @@ pytestmark = pytest.mark.anyio
 def anyio_backend() -> str:
     """One loop for the module: every test but one only reads from the same service."""
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def live(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Live]:
-    async with serving(tmp_path_factory.mktemp("qdrant")) as made:
-        yield made
 
 
 def queried(answer: models.QueryResponse) -> list[tuple[str, float]]:

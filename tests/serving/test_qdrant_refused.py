@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,6 @@ pytestmark = pytest.mark.anyio
 def anyio_backend() -> str:
     """One loop for the module: every test but one only reads from the same service."""
     return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def live(tmp_path_factory: pytest.TempPathFactory, anyio_backend: str) -> AsyncIterator[Live]:
-    async with serving(tmp_path_factory.mktemp("qdrant")) as made:
-        yield made
 
 
 DEEP: dict[str, Any] = {"must": [{"key": "page", "range": {"gte": 0.0}}]}

@@ -15,8 +15,7 @@ from indexing.settings import load_settings
 from retrieval.records import Receipt, SearchRequest, SearchResponse
 from serving import line_log
 from serving.query_log import QueryLog
-from tests.fakes.service import Harness
-from tests.serving.conftest import client_of
+from tests.fakes.service import Harness, client_of
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,6 @@ import pytest
 from indexing.errors import GenerationTimeoutError, GenerationUnavailableError
 from retrieval.generation.prompts import NOT_IN_DOCUMENTS
 from retrieval.generation.protocol import GenerationRequest
-from serving.app import create_app
 from tests.fakes.scripted_generator import ScriptedGenerator
 from tests.fakes.service import Harness, client_of, make_harness
 
@@ -39,12 +38,6 @@ async def harness(tmp_path: Path, anyio_backend: str, model: ScriptedGenerator) 
     made = await make_harness(tmp_path, generator=model)
     yield made
     await made.close()
-
-
-@pytest.fixture
-async def client(harness: Harness) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(harness) as made:
-        yield made
 
 
 async def ask(client: httpx.AsyncClient, **body: object) -> dict[str, Any]:
@@ -133,10 +126,7 @@ async def test_without_a_fallback_the_failure_is_typed(
 ) -> None:
     model = ScriptedGenerator(error)
     harness = await make_harness(tmp_path, generator=model, generation={"fallback": "none"})
-    app = create_app(harness.settings, harness.service)
-    app.state.service = harness.service
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+    async with client_of(harness) as client:
         answer = await client.post("/v1/query", json={"query": "open a file"})
         assert (answer.status_code, answer.json()["type"]) == (status, kind)
         events = await events_of(client)

@@ -13,6 +13,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -54,8 +55,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tup
         ServiceProcess(keyed, WINNOW_SERVING__REQUIRE_KEYS="true", **common) as locked,
     ):
         locked.client.headers["authorization"] = f"Bearer {key}"
-        plain.index(DOCUMENTS)
-        locked.index(DOCUMENTS)
+        with ThreadPoolExecutor(2) as side_by_side:
+            list(side_by_side.map(lambda service: service.index(DOCUMENTS), (plain, locked)))
         yield {"open": (plain, ""), "keyed": (locked, key)}
 
 

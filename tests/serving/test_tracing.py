@@ -26,7 +26,7 @@ from serving.app import create_app
 from serving.tracing import Tracing, open_tracing
 from tests.fakes.corpus import FakeCatalog, FakeCollection, FakeDocument, WordEncoders
 from tests.fakes.openai_server import FakeOpenAI, serve
-from tests.fakes.service import Harness, make_harness
+from tests.fakes.service import Harness, app_of, client_to, make_harness
 
 pytestmark = pytest.mark.anyio
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -41,13 +41,9 @@ def tracing_to(exporter: InMemorySpanExporter) -> Tracing:
     return Tracing(provider)
 
 
-def client_of(harness: Harness, tracing: Tracing | None) -> httpx.AsyncClient:
-    app = create_app(harness.settings, harness.service, tracing)
-    app.state.service = harness.service
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(
-        transport=transport, base_url="http://127.0.0.1", headers={"traceparent": PARENT}
-    )
+def traced(harness: Harness, tracing: Tracing | None) -> httpx.AsyncClient:
+    """Speak to the harness's application as a caller that has a trace of its own."""
+    return client_to(app_of(harness.settings, harness.service, tracing), {"traceparent": PARENT})
 
 
 def searcher_over(text: str) -> Searcher:
@@ -84,7 +80,7 @@ async def test_a_search_has_a_span_for_each_stage_and_goes_on_with_the_caller_s_
     exporter = InMemorySpanExporter()
     harness = await make_harness(tmp_path)
     harness.service.searcher = searcher_over("Open a file with open. Close it when done.")
-    async with client_of(harness, tracing_to(exporter)) as client:
+    async with traced(harness, tracing_to(exporter)) as client:
         answer = await client.post("/v1/search", json={"query": f"open a file {CANARY}"})
         assert answer.status_code == 200
         stages = {stage["name"] for stage in answer.json()["receipt"]["stages"]}
@@ -124,7 +120,7 @@ async def test_a_written_answer_s_call_of_the_model_stands_below_its_stage(
             generation={"url": model.url, "min_support": 0.0, "passages": "windows"},
         )
         body = {"query": f"open a file {CANARY}", "hyde": True, "stream": stream, "response_mode": mode}
-        async with client_of(harness, tracing_to(exporter)) as client:
+        async with traced(harness, tracing_to(exporter)) as client:
             assert (await client.post("/v1/query", json=body)).status_code == 200
         await harness.close()
         sent = [call.headers.get("traceparent", "") for call in model.calls]
@@ -147,7 +143,7 @@ async def test_a_model_that_fails_ends_its_span_as_failed(tmp_path: Path) -> Non
             generator=open_generator(settings.generation, tmp_path),
             generation={"url": model.url, "passages": "windows"},
         )
-        async with client_of(harness, tracing_to(exporter)) as client:
+        async with traced(harness, tracing_to(exporter)) as client:
             answer = await client.post("/v1/query", json={"query": "open a file"})
             assert answer.json()["kind"] == "extractive"
         await harness.close()
@@ -174,7 +170,7 @@ async def test_off_nothing_is_recorded_and_nothing_goes_out(
         app = create_app(harness.settings, harness.service)
         assert not app._native_telemetry.enabled()
         assert "TracingMiddleware" not in str(app.user_middleware)
-        async with client_of(harness, None) as client:
+        async with traced(harness, None) as client:
             assert (await client.post("/v1/query", json={"query": "open a file"})).status_code == 200
         await harness.close()
         assert model.calls
@@ -236,7 +232,7 @@ async def test_spans_reach_the_collector_that_the_environment_names(
         tracing = open_tracing(ServingSettings(tracing=True))
         assert tracing is not None
         harness = await make_harness(tmp_path, tracing=True)
-        async with client_of(harness, tracing) as client:
+        async with traced(harness, tracing) as client:
             assert (await client.post("/v1/search", json={"query": "open a file"})).status_code == 200
         await tracing.close()
         await harness.close()

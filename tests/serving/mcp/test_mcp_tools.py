@@ -14,10 +14,9 @@ from mcp.shared.exceptions import MCPError
 
 from indexing.errors import SettingsError
 from indexing.settings import McpSettings
-from serving.app import create_app
 from serving.mcp.server import create_server
 from serving.mcp.service import ServiceClient, document_path, own_headers
-from tests.fakes.service import DOCUMENTS, Harness, make_harness
+from tests.fakes.service import DOCUMENTS, Harness, app_of, make_harness
 
 pytestmark = pytest.mark.anyio
 READS = {"search", "query", "open_source", "list_documents"}
@@ -29,8 +28,7 @@ async def connected(
     tmp_path: Path, *, allow_writes: bool = False, **serving: object
 ) -> AsyncIterator[tuple[Client, Harness]]:
     harness = await make_harness(tmp_path, **serving)
-    app = create_app(harness.settings, harness.service)
-    app.state.service = harness.service
+    app = app_of(harness.settings, harness.service)
     settings = McpSettings(url="http://127.0.0.1:1")
     service = ServiceClient(settings, own_headers(settings), transport=httpx.ASGITransport(app))
     try:

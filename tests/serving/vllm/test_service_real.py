@@ -99,3 +99,51 @@ def test_the_chat_endpoint_speaks_through_the_same_model(service: ServiceProcess
     assert answer["usage"]["prompt_tokens"] > 100
     assert answer["winnow"]["receipt"]["degraded"] == [CUT]
     assert answer["choices"][0]["finish_reason"] == "length"
+
+
+LONG = {
+    f"part-{number}": " ".join(
+        f"Line {line} of part {number} says: valve {line} of tank {number} closes after {line + 3} minutes."
+        for line in range(15)
+    )
+    for number in range(4)
+}
+
+
+@pytest.mark.parametrize("mode", ["refine", "tree_summarize"])
+def test_an_answer_of_several_calls_comes_token_by_token(service: ServiceProcess, mode: str) -> None:
+    if mode == "refine":
+        service.index([{"doc_id": name, "text": text} for name, text in LONG.items()])
+    events = told(service, query="When does valve 4 of tank 2 close?", response_mode=mode, top_n=8)
+    assert events[-1][0] == "done", events[-1]
+    generate = generate_stage(events)
+    assert generate["groups"] > 1
+    assert generate["calls"] == generate["groups"] + (mode == "tree_summarize")
+    names = [data["name"] if name == "stage" else name for name, data in events]
+    # Labels, the calls before the last, and then the answer, piece by piece.  Random weights may
+    # say nothing that shows in the last call: then it is the answer before, which comes whole.
+    begins = names.index("answer")
+    assert names.index("passages") < names.index("group") < begins
+    before = names[:begins].count("group")
+    assert before - (generate["calls"] - 1) in (0, 1), events
+    assert "group" not in names[begins:], events
+    if before < generate["calls"]:
+        assert names.count("answer") > 2, events
+    groups = [data for name, data in events if name == "stage" and data["name"] == "group"]
+    assert 0 < sum(one["prompt_tokens"] for one in groups) <= generate["prompt_tokens"]
+    assert dict(events)["usage"]["completion_tokens"] == generate["calls"] * 12
+    # The instruction of every call is served from the cache, or more.
+    assert generate["cached_tokens"] >= 128 * (generate["calls"] - 1)
+
+
+def test_a_client_that_leaves_between_the_calls_ends_the_work_upstream(
+    service: ServiceProcess, all_metrics: Any
+) -> None:
+    tokens = all_metrics.tokens
+    body = {"query": "Which valve of tank 1?", "stream": True, "max_tokens": 2000, "top_n": 8}
+    with service.client.stream("POST", "/v1/query", json={**body, "response_mode": "refine"}) as answer:
+        for line in answer.iter_lines():
+            if line == "event: passages":
+                break
+    all_metrics.wait_until_idle(IDLE_S)
+    assert all_metrics.tokens - tokens < 2000, "it went on to the next call"
