@@ -112,6 +112,11 @@ def _marked_up() -> list[HostileFile]:
         HostileFile(
             "yaml-deep.md", "front matter nested 50,000 deep", CLEAN, fixed(_FRONT % (b"a: " + b"[" * 50_000))
         ),
+    ]
+
+
+def _source() -> list[HostileFile]:
+    return [
         HostileFile("rules.rst", "20,000 underlines", CLEAN, repeated(b"", b"a\n===\n", 20_000)),
         HostileFile(
             "include.rst",
@@ -217,6 +222,11 @@ def _html() -> list[HostileFile]:
                 )
             ),
         ),
+    ]
+
+
+def _html_references() -> list[HostileFile]:
+    return [
         HostileFile(
             "remote.html",
             "pictures, frames and styles from elsewhere",
@@ -268,4 +278,4 @@ def _html() -> list[HostileFile]:
 
 def files() -> list[HostileFile]:
     """The hostile files that are text."""
-    return [*_text(), *_marked_up(), *_html()]
+    return [*_text(), *_marked_up(), *_source(), *_html(), *_html_references()]

@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -27,9 +28,12 @@ from benchmarks.prefix_cache.blocks import CPU_BLOCK, GPU_BLOCK, load_tokenizer
 from benchmarks.prefix_cache.measure import Bench, rows
 from benchmarks.prefix_cache.orders import compare_orders
 from benchmarks.prefix_cache.report import agreement, goal_lines, goals, order_table, table
+from benchmarks.prefix_cache.servers import ended_by_signals, two_servers
 from benchmarks.prefix_cache.streams import STREAMS, UNITS, Ask, make_streams
 from benchmarks.provenance import provenance
 from retrieval.generation.protocol import TokenCounts
+
+_ENDED = 128 + signal.SIGTERM
 
 
 def _say(line: str) -> None:
@@ -78,8 +82,6 @@ async def _servers(options: argparse.Namespace) -> AsyncIterator[tuple[str, str]
     if options.url is not None:
         yield options.url, options.url_off
         return
-    from benchmarks.prefix_cache.servers import two_servers
-
     async with two_servers(options.model, options.environment, _say) as urls:
         yield urls
 
@@ -162,16 +164,21 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 when a goal is not met."""
+    """Run the benchmark; 1 when a goal is not met, 143 when a signal ended it."""
     options = _options(arguments)
     with _home(options) as home:
         if options.orders:
             return _ordered(options, asyncio.run(_asks(options, home)))
 
         async def go() -> int:
-            return await _measured(options, await _asks(options, home), home)
+            with ended_by_signals():
+                return await _measured(options, await _asks(options, home), home)
 
-        return asyncio.run(go())
+        try:
+            return asyncio.run(go())
+        except asyncio.CancelledError:
+            _say("ended by a signal; the servers it started are stopped")
+            return _ENDED
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,28 @@ from serving.vllm.supervise import make_replicas, supervise
 # The same for both, so that they differ in one thing. Compiling would take minutes at each start.
 _BOTH = ("--enforce-eager",)
 _OFF = ("--no-enable-prefix-caching",)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Cancel the running task on SIGTERM and SIGHUP, so that it stops what it started as after Ctrl-C."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is None:
+        raise RuntimeError("no task is running")
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+
+    def end() -> None:
+        # Once: a second signal must not end the stopping.
+        if not task.cancelling():
+            task.cancel()
+
+    for number in numbers:
+        loop.add_signal_handler(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 @contextlib.asynccontextmanager

@@ -6,32 +6,42 @@ import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from retrieval.generation.protocol import CUT, GenerationRequest, Generator, Usage
+from retrieval.generation.protocol import CUT, Chunk, Usage
 from serving.answering.records import Piece
 from serving.answering.shown import ShownText
 
 
 @dataclass(slots=True)
 class ModelReply:
-    """What the model has said so far; ``cut`` when its limit of tokens ended it."""
+    """What the model has said so far; ``cut`` when its limit of tokens ended a call."""
 
     text: str = ""
     usages: list[Usage] = field(default_factory=list)
     cut: bool = False
 
 
-async def streamed(model: Generator, asked: GenerationRequest, reply: ModelReply) -> AsyncGenerator[Piece]:
+@dataclass(frozen=True, slots=True)
+class CallDone:
+    """One call of the model is over."""
+
+    usage: Usage | None
+
+
+async def streamed(chunks: AsyncGenerator[Chunk], reply: ModelReply) -> AsyncGenerator[Piece | CallDone]:
     """Yield the model's words as they come, its thinking left out, and gather them in ``reply``."""
     shown = ShownText()
-    async with contextlib.aclosing(model.stream(asked)) as chunks:
+    async with contextlib.aclosing(chunks):
         async for chunk in chunks:
-            if chunk.usage is not None:
-                reply.usages.append(chunk.usage)
-            reply.cut = reply.cut or chunk.finish == CUT
-            text = shown.feed(chunk.text)
+            ended = chunk.finish is not None
+            text = shown.feed(chunk.text) + (shown.flush() if ended else "")
             if text:
                 reply.text += text
                 yield Piece(text, "generated")
+            if chunk.usage is not None:
+                reply.usages.append(chunk.usage)
+            if ended:
+                reply.cut = reply.cut or chunk.finish == CUT
+                yield CallDone(chunk.usage)
     rest = shown.flush()
     if rest:
         reply.text += rest

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-from indexing.errors import CapacityError, GenerationError, GenerationTimeoutError
+from indexing.errors import CapacityError, GenerationError
 from indexing.settings import ExpansionSettings, GenerationSettings
 from retrieval.answer import MAX_SENTENCES, extract_answer, not_found
 from retrieval.generation.citations import check_answer
@@ -20,7 +21,6 @@ from retrieval.generation.prompts import (
     ContextPassage,
     ReadWindows,
     Turn,
-    build_prompt,
     gather_passages,
     pack,
 )
@@ -43,6 +43,10 @@ from serving.answering.records import (
 )
 from serving.answering.reply import ModelReply, streamed
 from serving.answering.steps import add_expansion, add_step, packing, spent, summed, verdict
+from serving.threads import in_thread
+
+if TYPE_CHECKING:
+    from retrieval.generation.synthesis import Synthesis
 
 log = logging.getLogger(__name__)
 
@@ -171,8 +175,9 @@ class AnswerWriter:
             return
         told = False
         try:
-            steps = self._compact if request.response_mode == "compact" else self._synthesized
-            async with contextlib.aclosing(steps(request, question, results, model, draft)) as events:
+            async with contextlib.aclosing(
+                self._synthesized(request, question, results, model, draft)
+            ) as events:
                 async for event in events:
                     told = told or isinstance(event, Piece)
                     yield event
@@ -183,38 +188,6 @@ class AnswerWriter:
             yield Piece(written.answer.text, written.answer.kind, restart=told)
             yield written
 
-    async def _compact(
-        self,
-        request: AnswerRequest,
-        question: str,
-        results: tuple[SearchResult, ...],
-        model: Generator,
-        draft: Draft,
-    ) -> AsyncGenerator[Event]:
-        """One prompt, its answer streamed."""
-        began = perf_counter()
-        found = await self._passages(request, results)
-        packed = await pack(found, self._generation.context_tokens, model.count_tokens)
-        yield add_step(draft, "pack", began, packing(packed, self._unit(request)))
-        prompt = build_prompt(
-            question, packed.passages, history=request.history, instruction=_instruction(request)
-        )
-        yield Labelled(prompt.passages)
-        began = perf_counter()
-        reply = ModelReply()
-        asked = _asked(request, prompt.messages, prompt.prefix)
-        async with contextlib.aclosing(streamed(model, asked, reply)) as pieces:
-            async for piece in pieces:
-                yield piece
-        yield add_step(draft, "generate", began, spent(model.model, reply.usages))
-        self._note_cut(reply.cut, request, draft)
-        written = self._checked(question, reply.text, prompt.passages, results, draft)
-        turn = Turn(prompt.user, reply.text.strip(), prompt.shown)
-        yield StageDone(draft.stages[-1])
-        if written.answer.kind == "none":
-            yield Piece(written.answer.text, "none", restart=bool(reply.text))
-        yield replace(written, usage=summed(reply.usages), turn=turn, model=model.model, cut=reply.cut)
-
     async def _synthesized(
         self,
         request: AnswerRequest,
@@ -223,46 +196,82 @@ class AnswerWriter:
         model: Generator,
         draft: Draft,
     ) -> AsyncGenerator[Event]:
-        """Several calls over all passages, told when the last is done.
-
-        One prompt where an earlier turn showed them all.
-        """
-        from retrieval.generation.synthesis import synthesize
-
+        """The passages' labels, then the answer as it is written; checked at its end."""
         began = perf_counter()
         found = await self._passages(request, results)
-        if not build_prompt(question, found, history=request.history).shown:
-            async with contextlib.aclosing(self._compact(request, question, results, model, draft)) as events:
-                async for event in events:
-                    yield event
-            return
-        budget = self._generation.context_tokens
-        async with _in_time(self._generation.timeout_s):
-            made = await synthesize(
-                question,
-                found,
-                model,
-                mode=request.response_mode,
-                budget=budget,
-                count=model.count_tokens,
-                like=_asked(request, (), ""),
-                history=request.history,
-                instruction=_instruction(request),
-            )
-        details = {**spent(model.model, made.usages), "mode": request.response_mode, "groups": made.groups}
-        yield add_step(draft, "generate", began, {**details, "unit": self._unit(request)})
-        self._note_cut(made.cut, request, draft)
-        written = self._checked(question, made.text, made.passages, results, draft)
+        if request.response_mode == "compact":
+            packed = await pack(found, self._generation.context_tokens, model.count_tokens)
+            found = list(packed.passages)
+            yield add_step(draft, "pack", began, packing(packed, self._unit(request)))
+        making = await self._prepared(request, question, found, model)
+        yield Labelled(making.prompt.passages)
+        reply = ModelReply()
+        async with contextlib.aclosing(self._told(request, making, model, reply, draft)) as events:
+            async for event in events:
+                yield event
+        self._note_cut(reply.cut, request, draft)
+        written = self._checked(question, reply.text, making.prompt.passages, results, draft)
         yield StageDone(draft.stages[-1])
+        if written.answer.kind == "none":
+            yield Piece(written.answer.text, "none", restart=bool(reply.text))
+        turn = await self._turn(question, written, making, reply, model)
+        yield replace(written, usage=summed(reply.usages), turn=turn, model=model.model, cut=reply.cut)
+
+    async def _prepared(
+        self, request: AnswerRequest, question: str, found: Sequence[ContextPassage], model: Generator
+    ) -> Synthesis:
+        prepare = await load_synthesis()
+        return await prepare(
+            question,
+            found,
+            model,
+            mode=request.response_mode,
+            budget=self._generation.context_tokens,
+            count=model.count_tokens,
+            like=replace(_asked(request, (), ""), timeout_s=self._generation.timeout_s),
+            history=request.history,
+            instruction=_instruction(request),
+        )
+
+    async def _told(
+        self, request: AnswerRequest, making: Synthesis, model: Generator, reply: ModelReply, draft: Draft
+    ) -> AsyncGenerator[Event]:
+        """The answer's pieces; of several calls, each that is done before the answer begins is a stage."""
+        began = perf_counter()
+        groups = len(making.groups)
+        done = 0
+        async with contextlib.aclosing(streamed(making.stream(), reply)) as told:
+            async for one in told:
+                if isinstance(one, Piece):
+                    yield one
+                elif groups > 1 and not reply.text:
+                    done += 1
+                    usages = [] if one.usage is None else [one.usage]
+                    details = {"done": done, "groups": groups, **spent(model.model, usages)}
+                    yield add_step(draft, "group", began, details)
+                    began = perf_counter()
+        details = spent(model.model, reply.usages)
+        if request.response_mode != "compact":
+            details |= {"mode": request.response_mode, "groups": groups, "unit": self._unit(request)}
+        yield add_step(draft, "generate", began, details)
+
+    async def _turn(
+        self, question: str, written: Written, making: Synthesis, reply: ModelReply, model: Generator
+    ) -> Turn | None:
+        """Return what later prompts repeat: the call as it was sent, or what stands for several."""
+        prompt = making.prompt
+        if len(making.groups) == 1:
+            return Turn(prompt.user, reply.text.strip(), prompt.shown)
         said = written.answer.text if written.answer.kind == "generated" else NOT_IN_DOCUMENTS
+        budget = self._generation.context_tokens
         try:
-            turn = await condensed_turn(question, said, made.shown, made.ranked, budget, model.count_tokens)
+            return await condensed_turn(
+                question, said, prompt.shown, prompt.ranked, budget, model.count_tokens
+            )
         except GenerationError as error:
             # The answer is there; only later prompts go without it.
             log.warning("turn_not_kept reason=%s", error)
-            turn = None
-        yield Piece(written.answer.text, written.answer.kind)
-        yield replace(written, usage=summed(made.usages), turn=turn, model=model.model, cut=made.cut)
+            return None
 
     def _unit(self, request: AnswerRequest) -> PassageUnit:
         return request.passages or self._generation.passages
@@ -300,9 +309,10 @@ class AnswerWriter:
         messages = (Message("system", instruction), *said, Message("user", request.search.query))
         reply = ModelReply()
         asked = _asked(request, messages, instruction)
-        async with contextlib.aclosing(streamed(model, asked, reply)) as pieces:
-            async for piece in pieces:
-                yield piece
+        async with contextlib.aclosing(streamed(model.stream(asked), reply)) as told:
+            async for one in told:
+                if isinstance(one, Piece):
+                    yield one
         details = {**spent(model.model, reply.usages), "route": target.route}
         yield add_step(draft, "generate", began, details)
         self._note_cut(reply.cut, request, draft)
@@ -350,16 +360,11 @@ class AnswerWriter:
         return Written(answer, results, draft.receipt(), checked.flaws, tuple(passages), question=question)
 
 
-@contextlib.asynccontextmanager
-async def _in_time(limit_s: float) -> AsyncGenerator[None]:
-    """Bound several calls as one answer is; each of them has its own limits beside."""
-    try:
-        async with asyncio.timeout(limit_s) as scope:
-            yield
-    except TimeoutError as error:
-        if scope.expired():
-            raise GenerationTimeoutError(f"the calls were not done within {limit_s:g} s") from error
-        raise
+async def load_synthesis() -> Callable[..., Awaitable[Synthesis]]:
+    """Return what prepares an answer; LlamaIndex takes seconds to import, so a thread does it."""
+    module = await in_thread(import_module, "retrieval.generation.synthesis")
+    prepare: Callable[..., Awaitable[Synthesis]] = module.prepare
+    return prepare
 
 
 def _asked(request: AnswerRequest, messages: tuple[Message, ...], prefix: str) -> GenerationRequest:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,12 +130,3 @@ def run_step(index: Index, step: str) -> None:
         switch(index, back=True)
     else:
         drop(index, wait_s=5.0)
-
-
-def start_child(*arguments: object) -> BaseProcess:
-    """Start :func:`in_child` in a process forked from a server without threads."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=in_child, args=arguments)
-    process.start()
-    return process

@@ -13,7 +13,7 @@ from retrieval.records import SearchRequest
 from serving.answering.cache import AnswerCache
 from serving.answering.records import AnswerRequest, Expand, Piece, Written
 from serving.answering.writer import AnswerWriter
-from tests.serving.test_answer_writer import TEXTS, Bench, no_windows, result
+from tests.fakes.answer_bench import TEXTS, Bench, no_windows, result
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,6 @@ from indexing.sentences import split_sentences
 from retrieval.generation.prompts.sections import SECTION_SENTENCES
 from retrieval.generation.protocol import GenerationRequest, Message
 from retrieval.records import SearchRequest, SearchResponse
-from serving.app import create_app
 from tests.fakes.scripted_generator import ScriptedGenerator
 from tests.fakes.service import Harness, client_of, make_harness
 
@@ -36,11 +35,6 @@ WORDS = [
     "kelp",
     "lotus",
 ]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 def document(name: str, sentences: int) -> str:
@@ -68,17 +62,11 @@ def quoting(request: GenerationRequest) -> str:
 
 
 @pytest.fixture
-async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+async def harness(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Harness]:
     made = await make_harness(tmp_path, generator=ScriptedGenerator(quoting))
     made.catalog.texts = dict(TEXTS)
     yield made
     await made.close()
-
-
-@pytest.fixture
-async def client(harness: Harness) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(harness) as made:
-        yield made
 
 
 def requests(harness: Harness) -> list[GenerationRequest]:
@@ -192,17 +180,13 @@ async def test_a_long_chat_is_cut_to_what_the_prompt_may_repeat(tmp_path: Path) 
     harness = await make_harness(
         tmp_path, generator=ScriptedGenerator("So it is."), generation={"history_tokens": 50}
     )
-    app = create_app(harness.settings, harness.service)
-    app.state.service = harness.service
     messages = [
         {"role": role, "content": f"{role} {number} " + "word " * 8}
         for number in range(40)
         for role in ("user", "assistant")
     ]
     messages.append({"role": "user", "content": "how to open a file"})
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1"
-    ) as client:
+    async with client_of(harness) as client:
         body = {"messages": messages, "winnow": {"rewrite": False}}
         assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
     sent = harness.service.generator.requests[0].messages[1:-1]  # type: ignore[union-attr]
@@ -215,11 +199,7 @@ async def test_packing_keeps_the_budget_with_sections(client: httpx.AsyncClient,
     model = ScriptedGenerator(quoting)
     harness = await make_harness(tmp_path / "small", generator=model, generation={"context_tokens": 64})
     harness.catalog.texts = dict(TEXTS)
-    app = create_app(harness.settings, harness.service)
-    app.state.service = harness.service
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1"
-    ) as small:
+    async with client_of(harness) as small:
         body = await ask(small, "Line 31 of first?", top_n=3)
     pack = next(stage for stage in body["receipt"]["stages"] if stage["name"] == "pack")
     assert pack["tokens"] <= 64

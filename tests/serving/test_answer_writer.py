@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,86 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexing.errors import GenerationTimeoutError, GenerationUnavailableError, QueueFullError
-from indexing.settings import ExpansionSettings, GenerationSettings
 from retrieval.generation.prompts import NOT_IN_DOCUMENTS
 from retrieval.generation.protocol import GenerationRequest, Message
-from retrieval.records import Ranks, Receipt, Scores, SearchRequest, SearchResponse, SearchResult, Stage
+from retrieval.records import Scores, SearchRequest, SearchResult
 from serving.answering.confidence import confidence
-from serving.answering.records import AnswerRequest, Event, Expand, Found, Piece, StageDone, Written
+from serving.answering.records import AnswerRequest, Expand, Found, Piece, StageDone
 from serving.answering.thinking import ThinkingFilter
-from serving.answering.writer import AnswerWriter
-from tests.fakes.scripted_generator import ScriptedGenerator
+from tests.fakes.answer_bench import TEXTS, Bench, result, stages, told
 
 pytestmark = pytest.mark.anyio
-TEXTS = ["Trams run every ten minutes.", "The depot opens at five.", "A ticket costs two crowns."]
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-def result(number: int, text: str, dense: float = 0.8, rerank: float | None = None) -> SearchResult:
-    return SearchResult(
-        id=f"id{number}",
-        doc_id=f"doc{number}",
-        source=f"{number}.md",
-        title="",
-        section="",
-        page=None,
-        text=text,
-        window=text,
-        start=10,
-        end=10 + len(text),
-        score=1.0 / (number + 1),
-        ranks=Ranks(number + 1, None, number + 1, None),
-        scores=Scores(dense, None, 1.0 / (number + 1), rerank),
-        window_start=10,
-        window_end=10 + len(text),
-        highlights=((10, 10 + len(text)),),
-        sources=(f"{number}.md",),
-        highlight_pages=(None,),
-        version="v1",
-    )
-
-
-async def no_windows(tenant: str, places: Sequence[object], size: int) -> list[None]:
-    """A catalogue from which every document went meanwhile: passages stay what was found."""
-    return [None] * len(places)
-
-
-class Bench:
-    def __init__(self, reply=None, results=None, generation=None, expansion=None) -> None:
-        self.model = ScriptedGenerator(reply if reply is not None else "Trams run every ten minutes [1].")
-        self.results = tuple(result(n, t) for n, t in enumerate(TEXTS)) if results is None else results
-        self.searches: list[SearchRequest] = []
-        settings = GenerationSettings.model_validate(generation or {})
-        self.writer = AnswerWriter(
-            self.search, self.model, settings, ExpansionSettings.model_validate(expansion or {}), no_windows
-        )
-
-    async def search(self, request: SearchRequest) -> SearchResponse:
-        self.searches.append(request)
-        return SearchResponse(self.results, Receipt((Stage("retrieve", 1.0, {}),), ()))
-
-    async def __call__(self, query: str = "How often?", **fields: object) -> tuple[list[Event], Written]:
-        request = AnswerRequest(SearchRequest(query, tenant="acme"), **fields)
-        events = [event async for event in self.writer.write(request)]
-        assert [type(event) for event in events].count(Written) == 1
-        assert isinstance(events[-1], Written)
-        return events, events[-1]
-
-
-def told(events: list[Event]) -> str:
-    text = ""
-    for event in events:
-        if isinstance(event, Piece):
-            text = event.text if event.restart else text + event.text
-    return text
-
-
-def stages(written: Written) -> list[str]:
-    return [stage.name for stage in written.receipt.stages]
 
 
 async def test_a_written_answer_comes_in_pieces_with_citations_and_usage() -> None:
@@ -275,59 +208,6 @@ async def test_no_search_where_no_document_could_help(question: str, answer: str
     assert written.answer.citations == ()
 
 
-@pytest.mark.parametrize("mode", ["refine", "tree_summarize"])
-async def test_other_response_modes_go_through_all_passages(mode: str) -> None:
-    bench = Bench("The depot opens at five [2].", generation={"context_tokens": 64})
-    bench.results = tuple(result(n, t + " filler" * 40) for n, t in enumerate(TEXTS))
-    _, written = await bench(response_mode=mode)
-    assert len(bench.model.requests) == (3 if mode == "refine" else 4)
-    generate = next(stage for stage in written.receipt.stages if stage.name == "generate")
-    assert generate.details["groups"] == 3
-    assert written.answer.citations[0].doc_id == "doc1"
-    assert written.usage is not None
-
-
-@pytest.mark.parametrize("mode", ["refine", "tree_summarize"])
-async def test_several_calls_have_the_time_of_one_answer(mode: str) -> None:
-    bench = Bench(lambda _: None, generation={"timeout_s": 0.2})
-    events, written = await bench(response_mode=mode)
-    assert written.receipt.degraded == ("generate: the calls were not done within 0.2 s",)
-    assert written.answer.kind == "extractive"
-    assert told(events) == written.answer.text
-
-
-@pytest.mark.parametrize("mode", ["refine", "tree_summarize"])
-async def test_a_reader_that_leaves_closes_every_call(mode: str) -> None:
-    bench = Bench("word " * 500_000, generation={"context_tokens": 64})
-    bench.results = tuple(result(n, t + " filler" * 40) for n, t in enumerate(TEXTS))
-    calls = 3 if mode == "tree_summarize" else 1
-    asking = asyncio.create_task(bench(response_mode=mode))
-    while len(bench.model.requests) < calls:
-        await asyncio.sleep(0.01)
-    asking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asking
-    assert bench.model.closed == calls
-
-
-async def test_what_was_shown_before_is_asked_in_one_call() -> None:
-    """A mode of several calls has nothing to spread where an earlier turn showed every passage."""
-    bench = Bench("The depot opens at five [2].")
-    _, first = await bench(response_mode="refine")
-    assert first.turn is not None
-    _, again = await bench(
-        "And?", response_mode="refine", history=(first.turn,), expand=Expand(rewrite=False)
-    )
-    assert [one.doc_id for one in first.turn.passages] == ["doc1"], "the turn shows what its answer cites"
-    bench.results = bench.results[1:2]
-    _, third = await bench(
-        "And?", response_mode="refine", history=(first.turn,), expand=Expand(rewrite=False)
-    )
-    assert stages(third)[-3:] == ["pack", "generate", "check"]
-    assert [one.doc_id for one in again.answer.citations] == ["doc1"]
-    assert TEXTS[1] not in bench.model.requests[-1].messages[-1].content
-
-
 async def test_a_reader_that_leaves_closes_the_model() -> None:
     bench = Bench("word " * 500)
     events = bench.writer.write(AnswerRequest(SearchRequest("How often?")))
@@ -359,11 +239,3 @@ async def test_what_is_held_back_as_thinking_is_told_at_the_end(words: str) -> N
 
     events, written = await Bench(reply)("Hello", expand=Expand(classify=True))
     assert told(events) == written.answer.text == words
-
-
-@pytest.mark.parametrize("mode", ["compact", "refine", "tree_summarize"])
-async def test_what_the_caller_adds_reaches_the_model_in_every_mode(mode: str) -> None:
-    bench = Bench()
-    await bench(response_mode=mode, system="Answer like a pirate. {not a template}")
-    for request in bench.model.requests:
-        assert request.messages[0].content.endswith("Answer like a pirate. {not a template}")

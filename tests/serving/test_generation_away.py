@@ -14,7 +14,7 @@ from retrieval.generation.client import HttpGenerator, open_generator
 from retrieval.generation.protocol import GenerationRequest, Message, TokenCounts
 from tests.fakes.openai_server import FakeOpenAI, serve
 from tests.fakes.scripted_generator import ScriptedGenerator
-from tests.fakes.service import Harness, client_of, make_harness
+from tests.fakes.service import Harness, make_harness
 
 pytestmark = pytest.mark.anyio
 FAILED = "winnow_generation_failures_total"
@@ -43,12 +43,6 @@ async def harness(
     made = await make_harness(tmp_path, generator=model, generation={"fallback": request.param})
     yield made
     await made.close()
-
-
-@pytest.fixture
-async def client(harness: Harness) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(harness) as made:
-        yield made
 
 
 @pytest.mark.parametrize("path", ["/v1/query", "/v1/chat/completions"])

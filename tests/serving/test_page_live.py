@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from tests.fakes.processes import ServiceProcess
+
 if TYPE_CHECKING:
     from selenium import webdriver
 
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.fakes.browser"]
 
-ROOT = Path(__file__).resolve().parents[2]
-START_S = 60.0
 FILTER = """# Slow sand filters
 
 ## Cleaning
@@ -39,30 +35,9 @@ BOOKS = "# 古籍修复手册\n\n## 虫蛀\n\n虫蛀的书叶先杀虫。虫洞�
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """The service over an empty home, on a free port; its ready line says where."""
-    log = tmp_path / "serving.log"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
-    command = [sys.executable, "-m", "serving", "--home", str(tmp_path / "home"), "--port", "0"]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
-    try:
-        yield _ready(process, log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    until = time.monotonic() + START_S
-    while time.monotonic() < until and process.poll() is None:
-        found = re.search(r"http://127\.0\.0\.1:\d+/", log.read_text(encoding="utf-8"))
-        if found:
-            return found[0]
-        time.sleep(0.1)
-    raise RuntimeError(f"the service did not start: {log.read_text(encoding='utf-8')}")
+    """The service over an empty home, on a free port."""
+    with ServiceProcess(tmp_path / "home") as service:
+        yield f"{service.url}/"
 
 
 def _slice(address: str, hash_: str) -> str:
