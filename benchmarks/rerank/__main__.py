@@ -2,15 +2,16 @@
 
 ::
 
-    python -m benchmarks.rerank [--model FOLDER | --shape minilm|xlm-r] [--data PATH]
-        [--candidates 50] [--queries 10] [--bulk 2000] [--rounds 3] [--threads 0] [--json FILE]
-    python -m benchmarks.rerank --frontier PLOT.png --small FOLDER --model FOLDER [--data PATH]
+    python -m benchmarks.rerank [--model FOLDER | --shape minilm|xlm-r] [--data PATH [--qrels FILE]]
+        [--candidates 50] [--judged 40] [--queries 10] [--bulk 2000] [--rounds 3] [--threads 0] [--json FILE]
+    python -m benchmarks.rerank --frontier PLOT.png --small FOLDER --model FOLDER [--data PATH [--qrels FILE]]
 
 All sides score the same pairs with the same weights in one process, in turn;
 a ratio is the median over rounds of the two sides' times in the same round,
 with its 95% bootstrap interval.  Two shapes of work: one query's candidates
 (a round a query), and bulk, pairs of many queries and mixed lengths together.
-Every side has seen all texts once before it is timed.
+Every side has seen all texts once before it is timed.  NDCG@10 is that of the
+first ``--judged`` queries, which is more than are timed: ten say little of a ranking.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from typing import Any
 from benchmarks.provenance import provenance
 from benchmarks.rerank import frontier
 from benchmarks.rerank.checkpoints import build_checkpoint
-from benchmarks.rerank.measuring import agreement, ndcg, rows, run_rounds
+from benchmarks.rerank.measuring import agreement, quality, rows, run_rounds
 from benchmarks.rerank.sides import FLAG, REFERENCE, Score, open_sides
 from benchmarks.rerank.workload import BUNDLED, Pool, bulk_lists, read_pools
 from indexing.encoders.manifest import INT8_MODEL, sha256_of
 from indexing.encoders.runtime import available_cores
-from indexing.errors import WinnowError
+from indexing.errors import InputError, SettingsError, WinnowError
 
 _PACKAGES = ("FlagEmbedding", "sentence-transformers", "transformers", "torch", "onnxruntime", "tokenizers")
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
     try:
-        pools, checksum = read_pools(args.data, candidates=args.candidates, seed=args.seed)
+        pools, checksum = read_pools(args.data, candidates=args.candidates, seed=args.seed, qrels=args.qrels)
         result = _frontier(args, pools) if args.frontier else _compare(args, pools)
     except WinnowError as error:
         sys.stderr.write(f"winnow: {error}\n")
@@ -69,8 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         "--shape", choices=("minilm", "xlm-r"), default="minilm", help="made where no --model is"
     )
     parser.add_argument("--data", type=Path, default=BUNDLED, help="BEIR folder, candidates or graded file")
+    parser.add_argument("--qrels", type=Path, help="TREC judgements of a file of candidates")
     parser.add_argument("--candidates", type=int, default=50)
-    parser.add_argument("--queries", type=int, default=10)
+    parser.add_argument("--queries", type=int, default=10, help="queries timed")
+    parser.add_argument("--judged", type=int, default=40, help="queries of NDCG@10, those timed among them")
     parser.add_argument("--bulk", type=int, default=2000, help="pairs of a bulk round; 0: none")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="0: every core")
@@ -79,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write figures and provenance there")
     parser.add_argument("--frontier", type=Path, help="draw the cascade's frontier there instead")
     parser.add_argument("--small", type=Path, help="folder of the cascade's first model")
+    runtimes, precisions = ("auto", "openvino", "onnxruntime"), ("auto", "fp32", "bf16", "int8")
+    parser.add_argument("--runtime", choices=runtimes, default="auto", help="of the cascade's models")
+    parser.add_argument("--precision", choices=precisions, default="auto", help="of the cascade's models")
     return parser
 
 
@@ -94,7 +100,7 @@ def _compare(args: argparse.Namespace, all_pools: Sequence[Pool]) -> dict[str, A
         export(model, exported, max_tokens=args.max_tokens)
         _with_int8(exported)
         sides = open_sides(model, exported, threads=threads, max_tokens=args.max_tokens)
-        result: dict[str, Any] = {"model": Path(model).name, "quality": _quality(sides, pools)}
+        result: dict[str, Any] = {"model": Path(model).name, "quality": _quality(sides, all_pools, args)}
         single = [[pool.pair] for pool in pools]
         timed = run_rounds(sides, single, rounds=args.rounds)
         base = FLAG if FLAG in sides else REFERENCE
@@ -118,15 +124,22 @@ def _with_int8(folder: Path) -> None:
     (folder / MANIFEST).write_text(changed.model_dump_json(), encoding="utf-8")
 
 
-def _quality(sides: dict[str, Score], pools: Sequence[Pool]) -> list[dict[str, Any]]:
-    """NDCG@10 of each side and its agreement with fp32; also every side's warm-up."""
-    lists = [pool.pair for pool in pools]
+def _quality(
+    sides: dict[str, Score], pools: Sequence[Pool], args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """NDCG@10 of each side, its change and interval against fp32, and agreement; also the warm-up."""
+    judged = pools[: max(args.judged, args.queries)]
+    lists = [pool.pair for pool in judged]
     logits = {name: score(lists) for name, score in sides.items()}
-    reference = logits.get(REFERENCE) or next(iter(logits.values()))
-    found = []
-    for name, values in logits.items():
-        found.append({"side": name, "ndcg@10": ndcg(pools, values), **agreement(values, reference)})
-    return found
+    reference = REFERENCE if REFERENCE in sides else next(iter(sides))
+    return [
+        {
+            "side": name,
+            **quality(judged, values, logits[reference], args.seed),
+            **agreement(values, logits[reference]),
+        }
+        for name, values in logits.items()
+    ]
 
 
 def _frontier(args: argparse.Namespace, pools: Sequence[Pool]) -> dict[str, Any]:
@@ -134,10 +147,15 @@ def _frontier(args: argparse.Namespace, pools: Sequence[Pool]) -> dict[str, Any]
     from retrieval.rerank import load_folder
 
     if args.model is None or args.small is None:
-        raise WinnowError("a frontier needs two models: --small FOLDER --model FOLDER")
-    settings = RerankSettings(threads=args.threads, max_tokens=args.max_tokens)
+        raise SettingsError("a frontier needs two models: --small FOLDER --model FOLDER")
+    judged = [pool for pool in pools if pool.grades and any(grade > 0 for grade in pool.grades.values())]
+    if not judged:
+        raise InputError(f"a frontier needs judged data; {args.data} has no grades (--qrels FILE)")
+    settings = RerankSettings.model_validate(
+        {name: getattr(args, name) for name in ("threads", "max_tokens", "runtime", "precision")}
+    )
     small, large = load_folder(args.small, settings), load_folder(args.model, settings)
-    found = frontier.sweep(small, large, pools[: args.queries], rounds=args.rounds)
+    found = frontier.sweep(small, large, judged[: args.judged], rounds=args.rounds)
     frontier.plot(found, args.frontier)
     return {"small": small.name, "large": large.name, "frontier": found}
 
@@ -156,7 +174,7 @@ def _text(result: dict[str, Any]) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, list):
-        return " to ".join(f"{one:.2f}" for one in value)
+        return " to ".join(f"{one:.3g}" for one in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -23,7 +23,7 @@ KEEPS = (5, 10, 20)
 
 
 def sweep(small: Reranker, large: Reranker, pools: Sequence[Pool], *, rounds: int) -> list[dict[str, Any]]:
-    """Return a row for each model alone and each cascade: NDCG@10, median latency, share sent on."""
+    """Return a row for each model alone and each cascade: NDCG@10, median latency, and how much went on."""
     margins = _margins(small, pools)
     settings = [(keep, margin) for keep in KEEPS for margin in (*margins, float("inf"))]
     sides: list[tuple[str, Reranker]] = [("small", small), ("large", large)]
@@ -47,6 +47,11 @@ def sweep(small: Reranker, large: Reranker, pools: Sequence[Pool], *, rounds: in
             "ndcg@10": ndcg(pools, logits[name]),
             "p50_ms": 1e3 * statistics.median(times[name]),
             "sent_on": reranker.sent_on / pairs if isinstance(reranker, CascadeReranker) else None,
+            "early_exits": (
+                reranker.early_exits / max(reranker.queries, 1)
+                if isinstance(reranker, CascadeReranker)
+                else None
+            ),
         }
         for name, reranker in sides
     ]

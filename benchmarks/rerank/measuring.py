@@ -86,12 +86,39 @@ def rows(
 
 def ndcg(pools: Sequence[Pool], logits: Sequence[FloatArray]) -> float | None:
     """Return the mean NDCG@10 over the judged pools, None when there is none."""
+    found = _per_query(pools, logits)
+    return statistics.fmean(found.values()) if found else None
+
+
+def quality(
+    pools: Sequence[Pool], logits: Sequence[FloatArray], reference: Sequence[FloatArray], seed: int
+) -> dict[str, object]:
+    """Return NDCG@10, its change against the reference's, and that change's 95% bootstrap interval.
+
+    The interval is over queries, paired; all three are None without judged pools.
+    """
+    mine, theirs = _per_query(pools, logits), _per_query(pools, reference)
+    if not mine:
+        return {"queries": 0, "ndcg@10": None, "change": None, "change_95": None}
+    changes = np.asarray([mine[one] - theirs[one] for one in mine])
+    generator = np.random.default_rng(seed)
+    means = changes[generator.integers(0, len(changes), (_RESAMPLES, len(changes)))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {
+        "queries": len(mine),
+        "ndcg@10": statistics.fmean(mine.values()),
+        "change": float(changes.mean()),
+        "change_95": [float(low), float(high)],
+    }
+
+
+def _per_query(pools: Sequence[Pool], logits: Sequence[FloatArray]) -> dict[str, float]:
     run, qrels = {}, {}
     for pool, values in zip(pools, logits, strict=True):
         if pool.grades and any(grade > 0 for grade in pool.grades.values()):
             run[pool.query_id] = dict(zip(pool.texts, values.tolist(), strict=True))
             qrels[pool.query_id] = pool.grades
-    return evaluate(run, qrels, [MEASURE]).means[MEASURE] if run else None
+    return dict(evaluate(run, qrels, [MEASURE]).per_query[MEASURE]) if run else {}
 
 
 def agreement(logits: Sequence[FloatArray], reference: Sequence[FloatArray]) -> dict[str, float]:

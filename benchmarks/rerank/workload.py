@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.beir import load_beir
 from benchmarks.evaluate.files import checksum, json_rows
+from benchmarks.evaluate.sets import trec_qrels
 from distill.layouts import read_candidates, read_labels
 from indexing.errors import InputError
 
@@ -17,7 +18,11 @@ BUNDLED = Path(__file__).resolve().parents[1] / "data" / "bundled"
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """One query and its candidates; ``grades`` None: nobody judged them."""
+    """One query and its candidates; ``grades`` None: nobody judged them.
+
+    Grades may be there for texts that are not: what the first stage missed
+    counts against every ranking.
+    """
 
     query_id: str
     query: str
@@ -29,16 +34,22 @@ class Pool:
         return self.query, tuple(self.texts.values())
 
 
-def read_pools(data: Path, *, candidates: int, seed: int) -> tuple[list[Pool], str]:
+def read_pools(
+    data: Path, *, candidates: int, seed: int, qrels: Path | None = None
+) -> tuple[list[Pool], str]:
     """Return the pools of ``data`` and its checksum, ``candidates`` texts each at most.
 
     ``data`` is a folder in the BEIR layout (a query's judged documents, filled
-    up with others drawn by ``seed``), a file of candidates, or a file of graded
-    pairs (every teacher's, people's grades where there are any).
+    up with others drawn by ``seed``), a file of candidates with or without TREC
+    ``qrels``, or a file of graded pairs (every teacher's, people's grades where
+    there are any).
 
     Raises:
-        InputError: it is none of these, or has nothing to rank.
+        InputError: it is none of these, has nothing to rank, or ``qrels`` are
+            of other queries or of data that brings its own.
     """
+    if qrels is not None:
+        return _judged(read_pools(data, candidates=candidates, seed=seed)[0], data, qrels)
     if data.is_dir():
         pools, files = _from_beir(data, candidates, random.Random(seed))  # noqa: S311
     else:
@@ -50,6 +61,15 @@ def read_pools(data: Path, *, candidates: int, seed: int) -> tuple[list[Pool], s
     if not pools:
         raise InputError(f"{data} has no query with candidates")
     return pools, checksum(files)
+
+
+def _judged(pools: Sequence[Pool], data: Path, qrels: Path) -> tuple[list[Pool], str]:
+    if any(one.grades is not None for one in pools):
+        raise InputError(f"{data} has grades of its own; --qrels goes with a file of candidates")
+    judged = trec_qrels(qrels)
+    if not any(one.query_id in judged for one in pools):
+        raise InputError(f"{qrels} judges none of the queries in {data}")
+    return [replace(one, grades=judged.get(one.query_id)) for one in pools], checksum([data, qrels])
 
 
 def bulk_lists(pools: Sequence[Pool], pairs: int) -> list[tuple[str, Sequence[str]]]:

@@ -13,32 +13,34 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, help="Fine-tune the dense encoder; goes on where it stopped.")
 
 
+Data = Annotated[
+    list[Path] | None,
+    typer.Option(help="Pairs to train on: a folder or file of pairs, BEIR, LlamaIndex QA JSON; repeatable."),
+]
+Labels = Annotated[list[Path] | None, typer.Option(help="For kl: a file of a teacher's lists; repeatable.")]
+LayoutName = Annotated[str, typer.Option(help="Of --labels: labels, graded, listwise or pointwise.")]
+Dev = Annotated[
+    list[Path] | None,
+    typer.Option(help="Judged sets that choose the checkpoint; else a split by query; repeatable."),
+]
+HeldOut = Annotated[
+    list[Path] | None, typer.Option(help="Sets whose queries are never trained on; repeatable.")
+]
+OutOfDomain = Annotated[
+    list[Path] | None, typer.Option(help="Judged sets on which the encoder may not lose; repeatable.")
+]
+
+
 @app.command()
 def embed(
     output: Annotated[Path, typer.Option(help="The run's folder; the model goes into its model/.")],
     config: Annotated[Path | None, typer.Option(help="A TOML recipe; the options below win over it.")] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Pairs to train on: a folder or file of pairs, BEIR, LlamaIndex QA JSON; repeatable."
-        ),
-    ] = None,
-    labels: Annotated[
-        list[Path] | None, typer.Option(help="For kl: a file of a teacher's lists; repeatable.")
-    ] = None,
-    layout: Annotated[
-        str, typer.Option(help="Of --labels: labels, graded, listwise or pointwise.")
-    ] = "labels",
-    dev: Annotated[
-        list[Path] | None,
-        typer.Option(help="Judged sets that choose the checkpoint; else a split by query; repeatable."),
-    ] = None,
-    held_out: Annotated[
-        list[Path] | None, typer.Option(help="Sets whose queries are never trained on; repeatable.")
-    ] = None,
-    out_of_domain: Annotated[
-        list[Path] | None, typer.Option(help="Judged sets on which the encoder may not lose; repeatable.")
-    ] = None,
+    data: Data = None,
+    labels: Labels = None,
+    layout: LayoutName = "labels",
+    dev: Dev = None,
+    held_out: HeldOut = None,
+    out_of_domain: OutOfDomain = None,
     base: Annotated[str | None, typer.Option(help="A model folder, or all-MiniLM-L6-v2.")] = None,
     name: Annotated[str | None, typer.Option(help="The encoder's name in its manifest.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the resulting weights.")] = None,

@@ -20,6 +20,13 @@ Kind = Literal["generative-scoring", "completions", "score", "listwise", "precom
 StrategyName = Literal["both", "disagreement", "uncertainty", "top", "random"]
 
 
+HeldOut = Annotated[
+    list[Path] | None,
+    typer.Option(help="Queries never to label: qrels, queries, candidates; repeatable."),
+]
+PriceCompletion = Annotated[float | None, typer.Option(min=0, help="Per 1,000 completion tokens.")]
+
+
 @app.command()
 def label(
     candidates: Annotated[Path, typer.Option(help="JSON lines, as `python -m distill mine` writes them.")],
@@ -36,18 +43,13 @@ def label(
         Path | None, typer.Option(help="Where labels are kept (default: HOME/labels.db).")
     ] = None,
     home: Annotated[Path | None, typer.Option(help="Index folder (default: WINNOW_HOME).")] = None,
-    held_out: Annotated[
-        list[Path] | None,
-        typer.Option(help="Queries never to label: qrels, queries, candidates; repeatable."),
-    ] = None,
+    held_out: HeldOut = None,
     budget: Annotated[int | None, typer.Option(min=1, help="Label so many pairs, not all.")] = None,
     strategy: Annotated[StrategyName, typer.Option(help="How a budget is spent.")] = "both",
     seed: Annotated[int, typer.Option(help="Of the budget's draws.")] = 0,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Queries asked at the same time.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Per 1,000 prompt tokens.")] = None,
-    price_completion: Annotated[
-        float | None, typer.Option(min=0, help="Per 1,000 completion tokens.")
-    ] = None,
+    price_completion: PriceCompletion = None,
     skip_golden: Annotated[
         bool, typer.Option("--skip-golden", help="Do not check the teacher first; the card says so.")
     ] = False,

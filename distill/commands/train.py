@@ -2,44 +2,56 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from distill.training.settings import TrainSettings
+
 app = typer.Typer(add_completion=False, help="Train a student on the labels; goes on where it stopped.")
+
+
+Labels = Annotated[
+    list[Path] | None, typer.Option(help="A label file, in place of the recipe's sources; repeatable.")
+]
+Layout = Annotated[str, typer.Option(help="Of --labels: labels, graded, listwise, pointwise or pairs.")]
+Consensus = Annotated[
+    str | None, typer.Option(help="Of --labels: none, z-score or grade; several teachers as one.")
+]
+Cards = Annotated[
+    list[Path] | None, typer.Option("--teacher-card", help="A teacher's card (JSON); repeatable.")
+]
+Loss = Annotated[
+    str | None, typer.Option(help="margin-mse, kl, ranknet, listnet, lambda, adr-mse, bce or infonce.")
+]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder of the recipe's relative paths; without it the recipe's own.")
+]
+Corpus = Annotated[Path | None, typer.Option(help="For pairs: the passages negatives are mined from.")]
 
 
 @app.command()
 def train(
     output: Annotated[Path, typer.Option(help="The run's folder: model, checkpoints, log.")],
     config: Annotated[Path | None, typer.Option(help="A TOML recipe; the options below win over it.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the recipe's relative paths; without it the recipe's own.")
-    ] = None,
-    labels: Annotated[
-        list[Path] | None, typer.Option(help="A label file, in place of the recipe's sources; repeatable.")
-    ] = None,
-    layout: Annotated[
-        str, typer.Option(help="Of --labels: labels, graded, listwise, pointwise or pairs.")
-    ] = "labels",
-    corpus: Annotated[
-        Path | None, typer.Option(help="For pairs: the passages negatives are mined from.")
-    ] = None,
-    consensus: Annotated[
-        str | None, typer.Option(help="Of --labels: none, z-score or grade; several teachers as one.")
-    ] = None,
-    cards: Annotated[
-        list[Path] | None, typer.Option("--teacher-card", help="A teacher's card (JSON); repeatable.")
-    ] = None,
+    data: Data = None,
+    labels: Labels = None,
+    layout: Layout = "labels",
+    corpus: Corpus = None,
+    consensus: Consensus = None,
+    cards: Cards = None,
     kind: Annotated[str | None, typer.Option(help="cross-encoder or late-interaction.")] = None,
     base: Annotated[str | None, typer.Option(help="A model folder, or all-MiniLM-L6-v2.")] = None,
     name: Annotated[str | None, typer.Option(help="The student's name in its manifest.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens a student reads.")] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(help="margin-mse, kl, ranknet, listnet, lambda, adr-mse, bce or infonce."),
-    ] = None,
+    layers: Annotated[int | None, typer.Option(help="Keep the base's lowest layers; 0: all.")] = None,
+    loss: Loss = None,
     temperature: Annotated[float | None, typer.Option(help="For kl, listnet, infonce.")] = None,
     hard_weight: Annotated[float | None, typer.Option(help="Share of the hard labels' loss.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
@@ -51,47 +63,46 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Of the head, the order and the draws.")] = None,
 ) -> None:
     """Train a student: a cross-encoder or a late-interaction model."""
-    import json
-    import logging
-    import os
-
-    from distill.errors import TrainingError
     from distill.training.settings import load_recipe
-    from indexing.errors import InputError
 
-    if int(os.environ.get("RANK", "0")) > 0:  # the other processes of torchrun say only what went wrong
-        logging.getLogger().setLevel(logging.WARNING)
+    schedule = {"steps": steps, "accumulate": accumulate, "precision": precision}
     overrides: dict[str, Any] = {
-        "student": {"kind": kind, "base": base, "name": name, "max_tokens": max_tokens},
+        "student": {"kind": kind, "base": base, "name": name, "max_tokens": max_tokens, "layers": layers},
         "loss": {"name": loss, "temperature": temperature, "hard_weight": hard_weight},
-        "schedule": {
-            "steps": steps,
-            "accumulate": accumulate,
-            "precision": precision,
-            "evaluate_every": evaluate_every,
-        },
+        "schedule": {**schedule, "evaluate_every": evaluate_every},
         "optimiser": {"learning_rate": learning_rate},
         "lora": {"rank": lora_rank},
         "seed": seed,
     }
     if labels:
-        overrides["sources"] = [
-            {"path": path, "layout": layout, "corpus": corpus, "consensus": consensus} for path in labels
-        ]
-    settings = load_recipe(config, _given(overrides), data)
+        described = {"layout": layout, "corpus": corpus, "consensus": consensus}
+        overrides["sources"] = [{"path": path, **described} for path in labels]
+    _run(load_recipe(config, _given(overrides), data), output, cards or ())
+
+
+def _run(settings: TrainSettings, output: Path, cards: Sequence[Path]) -> None:
+    """Train, and print the model's folder and its figures as JSON."""
+    from distill.errors import TrainingError
+
+    if int(os.environ.get("RANK", "0")) > 0:  # the other processes of torchrun say only what went wrong
+        logging.getLogger().setLevel(logging.WARNING)
     if not settings.sources:
         raise TrainingError("no data: name --labels FILE, or [[sources]] in --config RECIPE")
-    teachers = []
-    for path in cards or ():
-        try:
-            teachers.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} is not a teacher card: {error}") from error
+    teachers = [_card(path) for path in cards]
 
     from distill.training.run import train as run
 
     result = run(settings, output, teachers=teachers)
     typer.echo(json.dumps({"model": str(result.folder), **result.manifest.metrics}))
+
+
+def _card(path: Path) -> Any:
+    from indexing.errors import InputError
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a teacher card: {error}") from error
 
 
 def _given(options: Any) -> Any:

@@ -47,6 +47,23 @@ def scripts_of(base: str) -> tuple[str, ...] | None:
     return None if scripts is None else tuple(map(str, scripts))
 
 
+def kept_layers(folder: Path, layers: int) -> dict[str, int]:
+    """Return the loading option for a student of the base's lowest ``layers``; none where all are kept.
+
+    Raises:
+        TrainingError: the base has fewer: the rest would be random weights.
+    """
+    if not layers:
+        return {}
+    count = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("num_hidden_layers")
+    if not isinstance(count, int) or count < layers:
+        raise TrainingError(
+            f"student.layers is {layers}, but {folder.name} has "
+            + (f"{count} layers" if isinstance(count, int) else "no num_hidden_layers in its config.json")
+        )
+    return {"num_hidden_layers": layers}
+
+
 def _minilm() -> Path:
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
     if spec is None or spec.origin is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.errors import TrainingError
-from distill.students.bases import base_folder
+from distill.students.bases import base_folder, kept_layers
 from distill.students.packing import pack_for_training
 from distill.students.protocol import Features, Kind
 from distill.students.scoring import score_texts
@@ -119,7 +119,7 @@ def open_student(settings: StudentSettings) -> CrossEncoderStudent:
         raise MissingDependencyError("transformers", "train", "training a student") from error
     folder = base_folder(settings.base)
     fresh = settings.head == "fresh" or not _has_head(folder)
-    options: dict[str, Any] = {"num_labels": 1} if fresh else {}
+    options: dict[str, Any] = {**kept_layers(folder, settings.layers), **({"num_labels": 1} if fresh else {})}
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
             folder,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from distill.errors import TrainingError
-from distill.students.bases import base_folder
+from distill.students.bases import base_folder, kept_layers
 from distill.students.packing import pack_for_training
 from distill.students.protocol import Features, Kind
 from distill.students.scoring import score_texts
@@ -156,6 +156,7 @@ def open_student(settings: StudentSettings) -> LateInteractionStudent:
             # A third faster to train on a CPU than the fused attention, whose
             # backward pass took 30% of a step.
             attn_implementation="eager",
+            **kept_layers(folder, settings.layers),
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, KeyError) as error:

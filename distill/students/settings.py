@@ -17,6 +17,9 @@ class StudentSettings(Section):
     base: str = Field("all-MiniLM-L6-v2", description="a model folder, or the shipped all-MiniLM-L6-v2")
     name: str = Field("", description="name in the manifest; empty: the output folder's")
     max_tokens: int = Field(256, ge=16, le=8192, description="of a pair, or of one text (late interaction)")
+    layers: int = Field(
+        0, ge=0, le=200, description="the base's lowest transformer layers that are kept; 0: all"
+    )
     head: Literal["auto", "fresh"] = Field(
         "auto", description="fresh: a new head even where the base has one"
     )

@@ -29,6 +29,13 @@ from distill.teachers.vllm import Frame, Labels, Tokenizer
 # all of it at 37), so the other label's probability is asked for.
 _NEAR_ONE = 1.0 - 1e-6
 
+# A bf16 model gives many passages the very same logit, and the log probabilities
+# that come back differ by the rounding of a softmax in fp32, about 2e-7: an order
+# where the teacher has a tie, which a ranking loss would learn.  The grid is a
+# power of two so that logits of bf16 lie on it, not half-way between two points
+# of it as they do with decimals (0.015625 at five places).
+_GRID = 2.0**-16
+
 
 class YesNoTeacher(ABC):
     """A causal LLM that is asked about one passage at a time."""
@@ -57,7 +64,7 @@ class YesNoTeacher(ABC):
         return self._card
 
     async def score(self, query: Query, passages: Sequence[Passage]) -> TeacherAnswer:
-        """Return the log-odds of yes against no, one a passage; see the protocol."""
+        """Return the log-odds of yes against no, one a passage, on a grid of 2^-16; see the protocol."""
         labels, limit, frame = await self._opened()
         head = frame.head(defused(query.text))
         items = [frame.item(defused(one.text)) for one in passages]
@@ -68,7 +75,7 @@ class YesNoTeacher(ABC):
         for start in range(0, len(items), self._settings.batch):
             part = items[start : start + self._settings.batch]
             scores.extend(await self._ask(head, part, labels, tally))
-        return tally.answer(scores, "logit")
+        return tally.answer([on_grid(one) for one in scores], "logit")
 
     async def aclose(self) -> None:
         await self._endpoint.aclose()
@@ -203,6 +210,11 @@ def _difference(choice: _Choice, labels: Labels) -> float:
 def log_odds(probability: float) -> float:
     """Return ``log(p / (1 - p))`` for a probability strictly between 0 and 1."""
     return math.log(probability) - math.log1p(-probability)
+
+
+def on_grid(score: float) -> float:
+    """Return the nearest multiple of 2^-16, so that equal logits of a model are equal scores."""
+    return round(score / _GRID) * _GRID
 
 
 def in_order(rows: Mapping[int, float], answered: int, asked: int) -> list[float]:

@@ -99,10 +99,11 @@ def _claim(settings: TrainSettings, output: Path) -> None:
 
 def _same_recipe(settings: TrainSettings, output: Path) -> None:
     try:
-        recorded = json.loads((output / RECIPE).read_text(encoding="utf-8"))
+        # Read as settings: a key that came with a later version has its default in an older run.
+        found = type(settings).model_validate_json((output / RECIPE).read_bytes())
     except (OSError, ValueError) as error:
         raise TrainingError(f"{output / RECIPE} cannot be read: {error}") from error
-    ours = json.loads(settings.model_dump_json())
+    recorded, ours = json.loads(found.model_dump_json()), json.loads(settings.model_dump_json())
     changed = sorted(key for key in ours.keys() | recorded.keys() if ours.get(key) != recorded.get(key))
     if changed:
         raise TrainingError(

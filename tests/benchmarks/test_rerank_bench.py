@@ -10,10 +10,11 @@ import pytest
 
 from benchmarks.rerank.__main__ import main
 from benchmarks.rerank.frontier import frontier
-from benchmarks.rerank.measuring import agreement, ndcg, ratio, run_rounds
+from benchmarks.rerank.measuring import agreement, ndcg, quality, ratio, run_rounds
 from benchmarks.rerank.workload import BUNDLED, Pool, bulk_lists, read_pools
 from indexing.errors import InputError
 from tests.fakes.cross_encoder import build_cross_encoder
+from tests.fakes.exported_models import late_interaction_folder
 
 
 def pool(number: int, grades: dict[str, int] | None = None) -> Pool:
@@ -46,6 +47,19 @@ def test_ndcg_counts_judged_pools_only():
     assert ndcg(pools, [right, wrong, wrong]) == pytest.approx(1)
     assert ndcg(pools, [wrong, right, right]) == pytest.approx(0.5)
     assert ndcg([pool(2)], [right]) is None
+
+
+def test_a_change_of_ndcg_is_paired_and_comes_with_its_interval():
+    pools = [pool(number, {"a": 1, "b": 0, "c": 0}) for number in range(8)]
+    right, wrong = np.array([3.0, 2.0, 1.0]), np.array([1.0, 2.0, 3.0])
+    same = quality(pools, [right] * 8, [right] * 8, seed=1)
+    assert (same["queries"], same["ndcg@10"], same["change"]) == (8, pytest.approx(1), 0)
+    assert same["change_95"] == [0, 0]
+    worse = quality(pools, [wrong] * 4 + [right] * 4, [right] * 8, seed=1)
+    assert worse["change"] == pytest.approx(-0.25)
+    low, high = worse["change_95"]
+    assert -0.5 <= low < -0.25 < high <= 0
+    assert quality([pool(1)], [right], [right], seed=1)["ndcg@10"] is None
 
 
 def test_agreement_sees_another_best_text():
@@ -106,6 +120,60 @@ def test_pools_of_files(tmp_path: Path):
         read_pools(candidates, candidates=3, seed=1)
 
 
+def candidates_file(folder: Path, queries: int = 2) -> Path:
+    words = ["open file", "the weather was sunny", "cash flow", "bank of the river", "close a function"]
+    rows = [
+        {
+            "query_id": f"q{number}",
+            "query": "how do i open a file" if number % 2 else "weather all week",
+            "candidates": [{"doc_id": f"d{place}", "text": text} for place, text in enumerate(words)],
+        }
+        for number in range(queries)
+    ]
+    path = folder / "candidates.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_qrels_judge_a_file_of_candidates(tmp_path: Path):
+    data, qrels = candidates_file(tmp_path), tmp_path / "qrels"
+    qrels.write_text("q0 0 d1 2\nq0 0 elsewhere 3\nq9 0 d1 1\n")
+    pools, checked = read_pools(data, candidates=5, seed=1, qrels=qrels)
+    # What the first stage missed counts as well.
+    assert [one.grades for one in pools] == [{"d1": 2, "elsewhere": 3}, None]
+    best = [np.array([0.0, 9.0, 1.0, 1.0, 1.0])] * 2
+    assert ndcg(pools, best) == pytest.approx(2 / (3 + 2 / np.log2(3)))
+    qrels.write_text("q0 0 d1 1\n")
+    assert read_pools(data, candidates=5, seed=1, qrels=qrels)[1] != checked
+    qrels.write_text("q9 0 d1 1\n")
+    with pytest.raises(InputError, match="judges none"):
+        read_pools(data, candidates=5, seed=1, qrels=qrels)
+    with pytest.raises(InputError, match="grades of its own"):
+        read_pools(BUNDLED, candidates=5, seed=1, qrels=qrels)
+
+
+def test_a_frontier_is_measured_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    small = late_interaction_folder(tmp_path / "small", name="small", sign=-1)
+    large = late_interaction_folder(tmp_path / "large", name="large")
+    data, qrels = candidates_file(tmp_path, queries=4), tmp_path / "qrels"
+    qrels.write_text("".join(f"q{n} 0 {'d0' if n % 2 else 'd1'} 1\n" for n in range(4)))
+    plot, out = tmp_path / "frontier.png", tmp_path / "frontier.json"
+    options = ["--frontier", str(plot), "--small", str(small), "--model", str(large), "--data", str(data)]
+    assert main([*options, "--rounds", "1", "--threads", "1"]) == 2
+    assert "needs judged data" in capsys.readouterr().err
+    assert not plot.exists()
+    options += ["--qrels", str(qrels), "--rounds", "1", "--threads", "1", "--json", str(out)]
+    assert main(options) == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    rows = {row["side"]: row for row in json.loads(out.read_text())["frontier"]}
+    assert rows["small"]["ndcg@10"] < rows["large"]["ndcg@10"] == pytest.approx(1)
+    # Everything in doubt and all of it sent on is the large model's order.
+    everything = rows["keep 5, margin inf"]
+    assert (everything["ndcg@10"], everything["sent_on"], everything["early_exits"]) == (1, 1, 0)
+    assert all(0 <= row["sent_on"] <= 1 for row in rows.values() if row["sent_on"] is not None)
+    assert "| side | ndcg@10 | p50_ms | sent_on | early_exits |" in capsys.readouterr().out
+
+
 def test_all_sides_score_alike_on_a_tiny_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     model = build_cross_encoder(tmp_path / "model")
     # Short texts: what is cut off differs between the libraries.
@@ -116,8 +184,15 @@ def test_all_sides_score_alike_on_a_tiny_model(tmp_path: Path, capsys: pytest.Ca
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "figures.json"
     options = ["--model", str(model), "--data", str(data), "--bulk", "20", "--rounds", "1"]
+    qrels = tmp_path / "qrels"
+    qrels.write_text("board 0 1 2\n")
+    options += ["--qrels", str(qrels)]
     assert main([*options, "--threads", "1", "--max-tokens", "64", "--json", str(out)]) == 0
     figures = json.loads(out.read_text())
+    reference = next(row for row in figures["quality"] if row["side"] == "winnow openvino fp32")
+    assert reference["queries"] == 1
+    assert 0 < reference["ndcg@10"] <= 1
+    assert (reference["change"], reference["change_95"]) == (0, [0, 0])
     quality = {row["side"]: row["correlation"] for row in figures["quality"]}
     assert {"FlagReranker.compute_score", "CrossEncoder.predict", "winnow openvino fp32"} <= set(quality)
     assert all(value > 0.999 for side, value in quality.items() if "int8" not in side and "bf16" not in side)

@@ -14,7 +14,8 @@ import pytest
 from distill.labelling.export import write_labels
 from distill.labelling.store import LabelStore, text_key
 from distill.layouts import read_labels
-from tests.fakes.label_teacher import candidates, card, score_of, start
+from tests.fakes.forked import forked
+from tests.fakes.label_teacher import candidates, card, run_and_exit, score_of
 
 SEED = 20261122
 CONCURRENCY, BATCH = 4, 3  # as in the fake's main
@@ -24,7 +25,7 @@ PAIRS = {(one.query.text, passage.text) for one in LISTS for passage in one.pass
 
 def run_until(store: Path, journal: Path, kind: str, asked: int, wait_s: float = 0.0) -> int:
     """Run until so many pairs are in the journal and a moment more, then kill; returns the exit code."""
-    process = start(store, journal, kind)
+    process = forked(run_and_exit, store, journal, kind)
     deadline = time.monotonic() + 60
     while process.is_alive() and len(journal_lines(journal)) < asked and time.monotonic() < deadline:
         time.sleep(0.001)

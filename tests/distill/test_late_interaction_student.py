@@ -142,6 +142,18 @@ def test_saved_folder_gives_the_same_scores(tmp_path: Path, student: LateInterac
     assert not list((tmp_path / "saved").glob("*.bin"))
 
 
+def test_a_student_of_one_layer_has_the_lower_layers_vectors(base: Path) -> None:
+    small = opened(base, layers=1)
+    model = AutoModel.from_pretrained(base)
+    tokens = AutoTokenizer.from_pretrained(base)(TEXTS[1], return_tensors="pt")
+    with torch.no_grad():
+        lower = model(**tokens, output_hidden_states=True).hidden_states[1]
+        found = small.module.encoder(**tokens).last_hidden_state
+    assert torch.allclose(found, lower, atol=1e-6)
+    with pytest.raises(TrainingError, match="has 2 layers"):
+        opened(base, layers=9)
+
+
 def test_fresh_head_forgets_the_coefficients(tmp_path: Path, student: LateInteractionStudent) -> None:
     with torch.no_grad():
         student.module.log_coefficients += 1.0

@@ -54,7 +54,7 @@ def test_the_score_is_the_log_odds_whatever_the_path_and_prompt(
 ) -> None:
     answer = scored(open_teacher(settings(server, kind, prompt=prompt)))
     expected = [log_odds(QUERY.text, one.text) for one in PASSAGES]
-    assert answer.scores == pytest.approx(expected, abs=1e-9)
+    assert answer.scores == pytest.approx(expected, abs=2**-17)
     assert answer.scale == "logit"
     assert (answer.calls, answer.repairs) == (1, 0)
     assert answer.prompt_tokens > 5 * 40
@@ -110,6 +110,19 @@ def test_a_probability_near_one_keeps_its_log_odds() -> None:
     # 60.125 is a probability of exactly 1.0 in float64.
     assert answer.scores == pytest.approx(server.odds, abs=1e-9)
     assert answer.calls == 2
+
+
+@pytest.mark.parametrize("kind", ["generative-scoring", "completions"])
+def test_passages_of_one_logit_tie_whatever_the_softmax_rounded(kind: Method) -> None:
+    logits = [0.015625, -3.375, 0.046875, 12.5]  # of bf16; the first and third are half-way at five decimals
+    noise = [2e-7, -2e-7, 1e-6, -1e-6]
+    with Sure() as server:
+        for one in logits:
+            server.odds = [one + other for other in noise]
+            answer = scored(open_teacher(settings(server, kind)), PASSAGES[:4])
+            assert set(answer.scores) == {one}
+        server.odds = [1.0, 1.0 + 2**-15, 1.0 + 2**-16, 1.0 - 2**-16]
+        assert len(set(scored(open_teacher(settings(server, kind)), PASSAGES[:4]).scores)) == 4
 
 
 @pytest.mark.parametrize("odds", [800.0, -800.0])

@@ -315,6 +315,29 @@ def test_packing_and_order_change_no_score(tmp_path: Path, bert: bool) -> None:
     np.testing.assert_allclose(packed[1, :2], student.score("tax", texts[:2]), atol=1e-5)
 
 
+def test_a_student_may_keep_the_lowest_layers(base: Path, labels: Path, tmp_path: Path) -> None:
+    small = {"student": {"layers": 1}, "optimiser": {"learning_rate": 1e-9, "weight_decay": 0.0}}
+    settings = recipe(base, labels, schedule={"steps": 1}, **small)
+    train(settings, tmp_path / "run")
+    kept, whole = weights(tmp_path / "run" / "model"), weights(base)
+    assert not any(".layer.1." in name for name in kept)
+    assert kept.keys() == {name for name in whole if ".layer.1." not in name}
+    # What is kept is the base's own, not a fresh draw.
+    assert all(torch.allclose(value, whole[name], atol=1e-6) for name, value in kept.items())
+    with pytest.raises(TrainingError, match=r"layers is 3, but tiny has 2 layers"):
+        open_student(StudentSettings(base=str(base), layers=3))
+
+
+def test_a_run_of_an_earlier_version_goes_on(finished: Path, base: Path, labels: Path) -> None:
+    path = finished / "recipe.json"
+    known = json.loads(path.read_text())
+    del known["student"]["layers"]  # a setting that came later
+    path.write_text(json.dumps(known))
+    assert train(recipe(base, labels), finished).folder == finished / "model"
+    with pytest.raises(TrainingError, match="different: seed"):
+        train(recipe(base, labels, seed=99), finished)
+
+
 def test_a_base_that_is_no_folder_is_refused() -> None:
     with pytest.raises(TrainingError, match="models are not downloaded"):
         open_student(StudentSettings(base="BAAI/bge-reranker-v2-m3"))
