@@ -16,22 +16,29 @@ from collections.abc import Sequence
 from indexing.errors import InputError
 from indexing.records import Hit
 
-# A list asked for deeper is judged by its beginning, so that top_k does not change the weights.
+# A list asked for deeper is judged by its beginning, so that top_k hardly changes the weights.
 _JUDGED = 50
 _LEAST = 3
 
 
 def confidence(side: Sequence[Hit]) -> float | None:
-    """Return the best score's distance from the list's mean, in its standard deviations.
+    """Return the best score's distance from the mean of the documents' best, in their standard deviations.
 
-    Above 0 and at most the square root of the number of hits less one; None
-    for fewer than three hits and for scores that are all the same.
+    A document counts once, at its best hit: several sentences of the one that
+    answers are no rivals of each other.  Above 0 and at most the square root
+    of the number of documents less one; None for fewer than three documents
+    and for scores that are all the same.
 
     >>> hits = [Hit(name, score, rank, {}) for rank, (name, score) in enumerate(zip("abc", (9, 1, 1)), 1)]
     >>> round(confidence(hits), 3)
     1.414
     """
-    scores = [hit.score for hit in side[:_JUDGED]]
+    best: dict[object, float] = {}
+    for hit in side:
+        best.setdefault(hit.payload.get("doc_id", hit.id), hit.score)
+        if len(best) == _JUDGED:
+            break
+    scores = list(best.values())
     if len(scores) < _LEAST:
         return None
     mean = math.fsum(scores) / len(scores)

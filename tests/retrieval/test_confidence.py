@@ -45,6 +45,12 @@ def test_a_deeper_list_is_judged_by_its_beginning() -> None:
     assert confidence(side(*scores)) == confidence(side(*scores[:50]))
 
 
+def test_the_sentences_of_one_document_count_once() -> None:
+    first = [Hit(f"s{place}", 9.0 - place / 10, place, {"doc_id": "answer"}) for place in range(1, 6)]
+    rest = [Hit(f"r{place}", 1.0, place, {"doc_id": str(place)}) for place in range(6, 11)]
+    assert confidence([*first, *rest]) == pytest.approx(math.sqrt(5))
+
+
 def test_the_surer_side_keeps_its_weight_and_the_other_loses() -> None:
     dense, sparse = confidence_weights([UNSURE, SURE], [1.0, 0.8], 2.0)
     assert sparse == 0.8
