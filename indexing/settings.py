@@ -45,7 +45,7 @@ class CollectionSettings(Section):
     )
     hnsw_m: int = Field(16, ge=4, le=128)
     hnsw_ef_construct: int = Field(
-        64, ge=4, le=2000, description="graph quality; the engine's own 100 takes 1.7 times as long to build"
+        64, ge=4, le=2000, description="graph quality against the time to build it; the engine's own is 100"
     )
     hnsw_ef: int = Field(128, ge=1, le=4096, description="candidates kept while searching")
     optimize_after: int = Field(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.fake_vllm import make_environment
+from tests.fakes.fake_vllm import alive, make_environment
 
 PATIENCE_S = 60
 # The whole command but its questions: it waits where it would ask them.
@@ -29,14 +29,6 @@ async def wait(options, asks, home):
 command._asks, command._measured = none, wait
 sys.exit(command.main(sys.argv[1:]))
 """
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

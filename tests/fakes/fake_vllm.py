@@ -56,3 +56,12 @@ def make_environment(folder: Path) -> Path:
     program.write_text(_SCRIPT.replace("{python}", sys.executable), encoding="utf-8")
     program.chmod(0o755)
     return folder
+
+
+def alive(pid: int) -> bool:
+    """Return whether the process runs; one that ended and was not waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

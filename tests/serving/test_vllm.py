@@ -25,7 +25,7 @@ from serving.vllm.models import SUGGESTIONS, suggestion
 from serving.vllm.replica import ReplicaError, running_pid
 from serving.vllm.settings import VllmSettings
 from serving.vllm.supervise import make_replicas, supervise
-from tests.fakes.fake_vllm import make_environment
+from tests.fakes.fake_vllm import alive, make_environment
 
 PATIENCE_S = 60
 
@@ -95,14 +95,6 @@ async def running(run: Run) -> AsyncIterator[Run]:
         run.stop.set()
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(run.task, return_exceptions=True)
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 @pytest.mark.anyio
