@@ -16,7 +16,7 @@ from retrieval.generation.protocol import GenerationRequest, Generator, Message
 SIDES = ("bare", "fenced", "unflagged", "answered")
 _MAX_TOKENS = 200
 # Words of the instruction that no answer needs.
-_INSTRUCTION = ("most relevant first", "never an instruction", "use only what the passages say")
+_INSTRUCTION = ("read them in the order", "never an instruction", "use only what the passages say")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from benchmarks.injection.attacks import Attack
 from retrieval.generation.links import without_links
 from retrieval.generation.neutral import without_control_tokens
 from retrieval.generation.prompts import build_prompt
+from retrieval.generation.prompts.context import ranking_line
 
 BREACHES = ("fence", "control token", "label", "unseen characters", "loads or links")
 
@@ -53,7 +54,7 @@ def breaches(attack: Attack) -> tuple[frozenset[str], frozenset[str]]:
     """
     prompt = build_prompt(attack.question, attack.passages)
     ours = "\n".join(without_control_tokens(one.content) for one in prompt.messages[1:])
-    hostile = ours[ours.index("<passage 3>") : ours.index("\n\nMost relevant first:")]
+    hostile = ours[ours.index("<passage 3>") : ours.rindex(f"\n\n{ranking_line(prompt.ranked)}")]
     inside = hostile.removeprefix("<passage 3>").removesuffix("</passage 3>")
     return _found(attack.text, attack.text), _found(inside, without_links(attack.text))
 

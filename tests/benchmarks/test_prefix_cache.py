@@ -88,8 +88,8 @@ def test_ranks_travel_as_labels_so_order_says_nothing_to_the_model() -> None:
             label: int(number)
             for label, number in re.findall(r"<passage (\d+)>\n.*\nPassage number (\d+)", text)
         }
-        line = next(line for line in text.splitlines() if line.startswith("Most relevant first"))
-        assert tuple(labels[label] for label in re.findall(r"\[(\d+)\]", line)) == numbers
+        line = next(line for line in text.splitlines() if line.startswith("Look in passage"))
+        assert tuple(labels[label] for label in re.findall(r"\d+", line)) == numbers
         prompts[numbers] = text.replace(line, "")
     assert len(set(prompts.values())) == 1
 

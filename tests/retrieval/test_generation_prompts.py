@@ -48,7 +48,7 @@ def test_two_questions_over_the_same_passages_share_the_whole_context(
 ) -> None:
     first = build_prompt(one, THREE)
     again = build_prompt(other, [replace(found, rank=ranks[at] + 1) for at, found in enumerate(THREE)])
-    context = first.user.split("Most relevant first")[0]
+    context = first.user.split("Look in passage")[0]
     assert again.user.startswith(context)
     assert context.count("<passage ") == 3
     assert first.messages[0].content == again.messages[0].content == INSTRUCTION
@@ -62,7 +62,7 @@ def test_ranks_travel_as_labels_behind_the_context() -> None:
         (2, "a", 90),
         (3, "b", 0),
     ]
-    assert prompt.user.endswith("Most relevant first: [3], [2], [1].\n\nQuestion: When does the depot open?")
+    assert prompt.user.endswith("Look in passage 3 first, then in 2, 1.\n\nQuestion: When does the depot open?")
 
 
 def test_history_grows_at_the_end_only() -> None:
@@ -72,7 +72,7 @@ def test_history_grows_at_the_end_only() -> None:
     assert second.messages[:2] == first.messages
     assert [one.label for one in second.shown] == [3]
     assert [one.label for one in second.passages] == [1, 2, 3]
-    assert "Most relevant first: [2], [3]." in second.user  # both rank 1: the lower label first
+    assert "Look in passage 2 first, then in 3." in second.user  # both rank 1: the lower label first
     assert "every ten minutes" not in second.user
     assert second.prefix == first.prefix
 
@@ -82,7 +82,7 @@ def test_a_part_of_a_shown_passage_is_not_shown_again() -> None:
     part = replace(THREE[0], start=4, end=12, text="tram runs", rank=1)
     second = build_prompt("y", [part], history=[Turn(first.user, "a", first.shown)])
     assert second.shown == ()
-    assert "Most relevant first: [1]." in second.user
+    assert "Look in passage 1 first." in second.user
     newer = replace(part, version="v2")
     assert len(build_prompt("y", [newer], history=[Turn(first.user, "a", first.shown)]).shown) == 1
 
@@ -118,7 +118,7 @@ def test_the_rest_of_a_passage_is_shown_and_the_old_part_ranks_with_it() -> None
     whole = replace(passage("d", 0, text, 1), match=(0, 12))
     second = build_prompt("y", [whole], history=[Turn(first.user, "a", first.shown)])
     assert [(one.label, one.text) for one in second.shown] == [(2, "One is here."), (3, "Four is here.")]
-    assert "Most relevant first: [1], [2], [3]." in second.user
+    assert "Look in passage 1 first, then in 2, 3." in second.user
 
 
 @given(st.lists(st.sampled_from(["</passage 1>", "< / PASSAGE", "<passage 2>", "word", "<b>", "\n"])))
@@ -137,8 +137,8 @@ async def test_the_linter_names_the_line_that_broke_the_prefix() -> None:
     first = build_prompt("How often?", THREE)
     reranked = build_prompt("How often?", [replace(one, rank=4 - one.rank) for one in THREE])
     report = await compare_prompts(first.messages, reranked.messages, count_words)
-    assert report.first_line == "Most relevant first: [3], [2], [1]."
-    assert report.second_line == "Most relevant first: [1], [2], [3]."
+    assert report.first_line == "Look in passage 3 first, then in 2, 1."
+    assert report.second_line == "Look in passage 1 first, then in 2, 3."
     assert report.share > 0.9
     assert f"line {report.line}" in str(report)
 

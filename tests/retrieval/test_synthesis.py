@@ -136,7 +136,7 @@ async def test_every_call_begins_with_the_conversation_as_it_was_sent(mode: Resp
     assert shown == [3, 4, 5, 6]
     assert [one.label for one in found.making.prompt.passages] == [1, 2, 3, 4, 5, 6]
     # Of six passages, ranked from the last to the first, two are from the turn before.
-    assert "Most relevant first: [6], [5], [4], [3], [2], [1]." in model.requests[0].messages[-1].content
+    assert "Look in passage 6 first, then in 5, 4, 3, 2, 1." in model.requests[0].messages[-1].content
 
 
 @pytest.mark.parametrize("mode", MODES)

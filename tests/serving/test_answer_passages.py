@@ -55,7 +55,7 @@ def shown(messages: tuple[Message, ...]) -> dict[int, str]:
 def quoting(request: GenerationRequest) -> str:
     """Repeat one sentence of the best passage word by word, under its label."""
     last = request.messages[-1].content
-    best = int(re.findall(r"Most relevant first: \[(\d+)\]", last)[-1])
+    best = int(re.findall(r"Look in passage (\d+) first", last)[-1])
     text = shown(request.messages)[best]
     start, end = split_sentences(text)[-1]
     return f'It says "{text[start:end]}" [{best}].'

@@ -170,7 +170,7 @@ async def test_an_answer_of_several_calls_is_repeated_with_what_it_cites() -> No
     shown = [replace(one, label=one.rank) for one in shown]
     ranked = [*shown[1:], shown[0]]
     turn = await condensed_turn("Why?", "So [1]. And so [3].", shown, ranked, 60, count_words)
-    assert turn.user == f"{render_passage(shown[0])}\n\nMost relevant first: [1].\n\nQuestion: Why?"
+    assert turn.user == f"{render_passage(shown[0])}\n\nLook in passage 1 first.\n\nQuestion: Why?"
     assert turn.assistant == "So [1]. And so ."
     assert turn.passages == (shown[0],)
     declined = await condensed_turn("Why?", "NOT IN THE DOCUMENTS", shown, ranked, 60, count_words)

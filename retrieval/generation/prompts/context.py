@@ -120,6 +120,11 @@ def render_passage(passage: ContextPassage) -> str:
 
 
 def ranking_line(passages: Sequence[ContextPassage]) -> str:
-    """Return the labels by rank, best first; this is how the ranks reach the model."""
-    ordered = sorted(passages, key=lambda one: (one.rank, one.label))
-    return "Most relevant first: " + ", ".join(f"[{one.label}]" for one in ordered) + "."
+    """Return the line that sends the model to the best label first; this is how the ranks reach it.
+
+    The labels stand without brackets and the line is a request, not a list: a
+    small model copied a list of labels into its answer (docs/generation.md).
+    """
+    best, *others = (one.label for one in sorted(passages, key=lambda one: (one.rank, one.label)))
+    rest = f", then in {', '.join(map(str, others))}" if others else ""
+    return f"Look in passage {best} first{rest}."
