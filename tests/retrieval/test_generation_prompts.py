@@ -62,7 +62,9 @@ def test_ranks_travel_as_labels_behind_the_context() -> None:
         (2, "a", 90),
         (3, "b", 0),
     ]
-    assert prompt.user.endswith("Look in passage 3 first, then in 2, 1.\n\nQuestion: When does the depot open?")
+    assert prompt.user.endswith(
+        "Look in passage 3 first, then in 2, 1.\n\nQuestion: When does the depot open?"
+    )
 
 
 def test_history_grows_at_the_end_only() -> None:
