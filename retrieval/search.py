@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, cast
-
-import anyio
-import anyio.to_thread
+from typing import Any, cast
 
 from indexing.collection.protocol import Collection
 from indexing.errors import DeadlineError, QueryError
@@ -28,9 +25,7 @@ from retrieval.second_stage import Rerank, rerank_passages
 from retrieval.source_cap import POOL, cap_sources, capped
 from retrieval.stored_tokens import StoredTokens
 from retrieval.trace import Trace
-
-if TYPE_CHECKING:
-    from indexing.catalog.records import Window
+from retrieval.window_reads import Place, WindowReader, WindowSource
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +39,6 @@ _GROWTH = 3
 _MAX_FETCHES = 3
 # Lowest scores in weighted fusion: a cosine has none, a sparse score of 0 is no word in common.
 _FLOORS = (None, 0.0)
-_CATALOG_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +50,6 @@ class _Arm:
     weights: tuple[float, float]
     mode: Mode
     why: str
-
-
-class WindowSource(Protocol):
-    """The part of the catalogue that a search needs; called in a worker thread."""
-
-    def windows(
-        self, tenant: str, wanted: Sequence[tuple[str, str, int]], size: int
-    ) -> list[Window | None]: ...
 
 
 class Searcher:
@@ -109,6 +95,7 @@ class Searcher:
     ) -> None:
         self.collection = collection
         self.catalog = catalog
+        self._windows = WindowReader(catalog)
         self._embed_query = embed_query
         self._retrieval = retrieval
         self._reranking = reranking
@@ -124,7 +111,6 @@ class Searcher:
         self.running = 0
         self._close = close
         self._admit = admit
-        self._limiter: anyio.CapacityLimiter | None = None
 
     @classmethod
     async def open(cls, settings: Settings) -> Searcher:
@@ -327,23 +313,11 @@ class Searcher:
         position = 0
         while position < len(fused) and assembly.missing:
             batch = fused[position : position + int(assembly.missing * _SLACK) + _SPARE]
-            assembly.add(batch, await self._windows(plan, batch, assembly.fetch_size))
+            places = [_place(hit) for hit in batch]
+            assembly.add(batch, await self._windows.read(plan.tenant, places, assembly.fetch_size))
             position += len(batch)
         trace.add("windows", began, {"size": plan.window_size, **assembly.counts()})
         return assembly
-
-    async def _windows(self, plan: Plan, batch: list[Fused], size: int) -> list[Window | None]:
-        wanted = [_place(hit) for hit in batch]
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(_CATALOG_THREADS)
-        return await anyio.to_thread.run_sync(
-            self.catalog.windows,
-            plan.tenant,
-            wanted,
-            size,
-            abandon_on_cancel=True,  # it only reads
-            limiter=self._limiter,
-        )
 
 
 def _weights(
@@ -366,7 +340,7 @@ def _weights(
     return weights, share
 
 
-def _place(hit: Fused) -> tuple[str, str, int]:
+def _place(hit: Fused) -> Place:
     payload = cast("dict[str, Any]", hit.payload)
     return payload["doc_id"], payload["version"], payload["ordinal"]
 

@@ -1,8 +1,9 @@
 """Windows around hits: one statement for all of them, whatever their number.
 
 It is written for SQLite, which reads the wanted hits from one JSON parameter:
-the same prepared statement serves every query, and building it from Core
-elements each time took longer than the database needed to answer it.
+the same prepared statement serves every query, and it goes to the driver as it
+is: building it from Core elements took longer than the database needed to
+answer it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from indexing.catalog.records import Window
 
 # Joins source names in one column.
 SEPARATOR = "\x1f"
 
-_STATEMENT = text("""
+_STATEMENT = """
 WITH wanted(hit, doc_id, version, ordinal) AS MATERIALIZED (
   SELECT key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
   FROM json_each(:wanted))
@@ -35,7 +36,7 @@ CROSS JOIN blocks b
     SELECT max(p.first_ordinal) FROM blocks p
     WHERE p.document = d.key AND p.first_ordinal <= max(w.ordinal - :size, 0))
 ORDER BY w.hit, b.first_ordinal
-""")
+"""
 
 
 def read_windows(
@@ -45,7 +46,7 @@ def read_windows(
     found: list[Window | None] = [None] * len(wanted)
     values = {"tenant": tenant, "size": size, "wanted": json.dumps(wanted)}
     by_hit: dict[int, list[Any]] = {}
-    for row in connection.execute(_STATEMENT, values).all():
+    for row in connection.exec_driver_sql(_STATEMENT, values).all():
         by_hit.setdefault(row[0], []).append(row)
     for hit, rows in by_hit.items():
         found[hit] = _window(tenant, wanted[hit], size, rows)
