@@ -36,8 +36,9 @@ def open_engine(url: str | None, home: Path) -> Engine:
             raise CatalogError(
                 f"catalog.url: only sqlite:///PATH is supported, not {target.get_backend_name()!r}"
             )
-        if target.database and target.database != ":memory:":
-            Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+        if not target.database or target.database == ":memory:":
+            raise CatalogError("catalog.url: only sqlite:///PATH is supported; it names no file")
+        Path(target.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sqlite_engine(target)
         _prepare_schema(engine)
     except (ArgumentError, SQLAlchemyError, OSError) as error:
@@ -46,8 +47,16 @@ def open_engine(url: str | None, home: Path) -> Engine:
 
 
 def sqlite_engine(target: URL) -> Engine:
-    """Return an engine on a SQLite file that keeps what it has committed."""
-    engine = create_engine(target, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
+    """Return an engine on a SQLite file that keeps what it has committed.
+
+    Nobody waits for a connection: there are as many as threads that want one,
+    and the event loop reads windows among them.
+    """
+    engine = create_engine(
+        target,
+        max_overflow=-1,
+        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+    )
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -198,12 +199,29 @@ def test_what_is_no_database_is_refused(tmp_path):
         open_catalog(fake_settings(tmp_path))
 
 
-def test_other_databases_are_refused_by_name(tmp_path):
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://h/x", "sqlite"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+    ],
+)
+def test_other_databases_are_refused_by_name(tmp_path, url, why):
     settings = fake_settings(tmp_path).model_copy(
-        update={"catalog": fake_settings(tmp_path).catalog.model_copy(update={"url": "postgresql://h/x"})}
+        update={"catalog": fake_settings(tmp_path).catalog.model_copy(update={"url": url})}
     )
-    with pytest.raises(CatalogError, match="sqlite"):
+    with pytest.raises(CatalogError, match=why):
         open_catalog(settings)
+
+
+def test_nobody_waits_for_a_connection(catalog):
+    """The event loop reads windows: it must not stand in line behind threads."""
+    version = store(catalog, prepared("One.\nTwo.", "d"))
+    with contextlib.ExitStack() as held:
+        for _ in range(40):
+            held.enter_context(catalog._engine.connect())
+        assert catalog.windows("default", [("d", version, 0)], 1)[0].text == "One.\nTwo."
 
 
 def test_commits_are_synced_to_the_disk(catalog):
