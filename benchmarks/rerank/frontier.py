@@ -84,6 +84,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
                 xytext=(3, 4),
                 textcoords="offset points",
             )
+    axes.margins(x=0.15)  # room for the labels on the right
     axes.set_xlabel("median latency of one query, ms")
     axes.set_ylabel("NDCG@10")
     axes.grid(alpha=0.3)
