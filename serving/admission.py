@@ -4,8 +4,8 @@ A line that overflows, or in which one waits too long or would by its length,
 means that more comes than can be served.  Waiting then makes everybody late and nobody
 faster, so from that moment a request is either begun at once or refused at
 once, until fewer are refused than served.  How many work at once is learned:
-as many as leave the median below twice what it is for a request that is alone
-(the idea of TCP Vegas, and of Netflix's concurrency-limits).
+as many as leave the median near what it is for a request that is alone (the
+idea of TCP Vegas, and of Netflix's concurrency-limits).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST = 64
 _LOOK_AFTER = 20  # requests between two changes of the limit
 _HOLD = 10  # such looks after a fall: what was too many is not tried again at once
 _ALONE = 50  # remembered durations of requests that were alone
-_TOO_SLOW, _FAST_ENOUGH = 1.6, 1.3  # median over that of lone requests
+_TOO_SLOW, _FAST_ENOUGH = 1.3, 1.1  # median over that of lone requests
 _WINDOW_S = 1.0
 _PACE_SHARE = 0.2
 
@@ -152,8 +152,10 @@ class Admission:
         except BaseException:
             self._leave()
             raise
-        # What failed or was cancelled tells nothing of how long the work takes.
-        self.limit.record(time.monotonic() - began, alone and self._working == 1)
+        # What failed or was cancelled tells nothing of how long the work takes, and nobody is alone beside
+        # those who are refused: a limit compared with them would rise until all are as slow.
+        lone = alone and self._working == 1 and not self._overloaded
+        self.limit.record(time.monotonic() - began, lone)
         self._served += 1
         self._measure_pace()
         self._leave()

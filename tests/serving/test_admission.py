@@ -155,3 +155,23 @@ def test_the_limit_falls_when_work_together_is_slower_and_rises_when_it_is_not()
         limit.reached()
         limit.record(0.050, alone=False)
     assert limit.value == 2
+
+
+async def test_nobody_counts_as_alone_beside_those_who_are_refused() -> None:
+    """Else what the limit compares with would be slow itself, and the limit would rise in an overload."""
+
+    class Heard(Limit):
+        def record(self, seconds: float, alone: bool) -> None:
+            heard.append(alone)
+
+    heard: list[bool] = []
+    door = Admission("test", queue_size=0, max_wait_s=5.0, patience_s=5.0, limit=Heard(1, 1))
+    async with door.admitted():
+        pass
+    crowd = Crowd(door)
+    await crowd.come(2)
+    assert [type(one) for one in await crowd.outcomes()] == [type(None), QueueFullError]
+    assert door.overloaded
+    async with door.admitted():
+        pass
+    assert heard == [True, False, False]
