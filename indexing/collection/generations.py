@@ -114,7 +114,7 @@ def copy_file(source: Path, target: Path) -> None:
         size = os.fstat(reader.fileno()).st_size
         position = 0
         while position < size:
-            start, end = _data_range(reader.fileno(), position, size)
+            start, end = data_range(reader.fileno(), position, size)
             if start >= size:
                 break
             reader.seek(start)
@@ -129,7 +129,7 @@ def copy_file(source: Path, target: Path) -> None:
         writer.truncate(size)
 
 
-def _data_range(descriptor: int, position: int, size: int) -> tuple[int, int]:
+def data_range(descriptor: int, position: int, size: int) -> tuple[int, int]:
     """The next stretch that is not a hole; the whole rest where holes are not told."""
     try:
         start = os.lseek(descriptor, position, os.SEEK_DATA)

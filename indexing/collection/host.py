@@ -21,6 +21,7 @@ from indexing.collection.journal import Journal
 from indexing.collection.layout import Layout, read_description
 from indexing.collection.operations import READS, WRITES, Arguments, check_write, steps
 from indexing.collection.protocol import POOLED, TOKENS
+from indexing.collection.read_ahead import start_read_ahead
 from indexing.collection.rebuild import build_beside, replay
 from indexing.errors import CollectionError, DamagedShardError, InputError, WinnowError
 
@@ -73,6 +74,7 @@ class EngineHost:
             self._damage = error
             return
         logger.info("shard %s open: %d points", current.name, self._shard.points)
+        start_read_ahead(current)
 
     def _create(self) -> Path:
         """Create the first shard under a draft name, so that a numbered folder is always whole."""
