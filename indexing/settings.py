@@ -47,7 +47,7 @@ class CollectionSettings(Section):
     hnsw_ef_construct: int = Field(
         64, ge=4, le=2000, description="graph quality against the time to build it; the engine's own is 100"
     )
-    hnsw_ef: int = Field(64, ge=1, le=4096, description="candidates kept: more are truer and slower")
+    hnsw_ef: int = Field(80, ge=1, le=4096, description="candidates kept: more are truer and slower")
     optimize_after: int = Field(
         20_000, ge=0, description="points not yet in the HNSW graph before it is built; 0: never"
     )
