@@ -14,8 +14,10 @@ from tests.fakes.fake_vllm import alive, make_environment
 
 PATIENCE_S = 60
 # The whole command but its questions: it waits where it would ask them.
+# A shell's background job ignores SIGINT, and so would its children.
 PROGRAM = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import benchmarks.prefix_cache.__main__ as command
 
 async def none(options, home):
