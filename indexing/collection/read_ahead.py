@@ -56,11 +56,16 @@ def _read(shard: Path) -> None:
 
 
 def _files(shard: Path) -> Iterator[Path]:
-    parts = [part for segment in sorted((shard / "segments").glob("*")) for part in sorted(segment.glob("*"))]
+    """What a search reads, in the order of ``_PARTS``; folders that go meanwhile are passed over."""
+    found = [Path(folder, name) for folder, _, names in os.walk(shard / "segments") for name in sorted(names)]
     for prefix in _PARTS:
-        for part in parts:
-            if part.name.startswith(prefix):
-                yield from (path for path in sorted(part.rglob("*")) if path.is_file())
+        yield from (path for path in found if _part(path, shard).startswith(prefix))
+
+
+def _part(path: Path, shard: Path) -> str:
+    """Return the first name below the segment's folder, "" for what lies beside the segments."""
+    _, *below = path.relative_to(shard / "segments").parts
+    return below[0] if below else ""
 
 
 def _read_file(path: Path, buffer: bytearray, most: int) -> int:

@@ -56,8 +56,8 @@ async def test_long_lists_are_read_in_threads_and_say_nothing_about_short_ones()
     assert source.on_loop == [False, False, True]
 
 
-async def test_the_loop_goes_on_during_a_slow_read_and_a_caller_may_leave() -> None:
-    """A read that never ends while it is wanted: the loop counts on, the caller is let go."""
+async def test_a_caller_may_leave_a_read_in_a_thread() -> None:
+    """The read does not end before its caller has gone; on the loop the timeout would never come."""
     gone = threading.Event()
 
     class Stuck:
