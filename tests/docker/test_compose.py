@@ -317,24 +317,27 @@ def test_the_compose_specification_accepts_them(path: Path) -> None:
         PyCompose.from_yaml(merged.replace(":6333:6333", ":nowhere:6333")).validate()
 
 
-def compose_plugin() -> bool:
-    """Whether ``docker compose`` is there; reading a file needs no engine."""
-    docker = shutil.which("docker")
-    return (
-        docker is not None
-        and not subprocess.run(
-            [docker, "compose", "version"], capture_output=True, timeout=60, check=False
-        ).returncode
-    )
+def docker_compose() -> list[str] | None:
+    """Compose 2 as Docker's plugin or as a program of its own; reading a file needs no engine."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) is None:
+            continue
+        version = subprocess.run(
+            [*command, "version", "--short"], capture_output=True, text=True, timeout=60, check=False
+        )
+        if version.returncode == 0 and not version.stdout.startswith("1."):
+            return command
+    return None
 
 
 @each
 def test_docker_reads_the_compose_files(path: Path, tmp_path: Path) -> None:
-    if not compose_plugin():
-        pytest.skip("no docker compose")
+    compose = docker_compose()
+    if compose is None:
+        pytest.skip("no Docker Compose 2")
     values = [f"{name}={value or 'x'}" for name, value in example().items() if name != "COMPOSE_PROFILES"]
     (tmp_path / ".env").write_text("\n".join(values))
-    command = ["docker", "compose", "--env-file", str(tmp_path / ".env"), "-f", str(path)]
+    command = [*compose, "--env-file", str(tmp_path / ".env"), "-f", str(path)]
     done = subprocess.run(
         [*command, "--profile", "*", "config", "--quiet"],
         capture_output=True,
