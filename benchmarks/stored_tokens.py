@@ -68,7 +68,7 @@ class SentenceAlone(StoredTokens):
         narrowed = []
         for one in passages:
             ordinal = int(str(one.passage.lead.payload["ordinal"]))
-            narrowed.append(replace(one, passage=replace(one.passage, first=ordinal, last=ordinal)))
+            narrowed.append(replace(one, passage=one.passage._replace(first=ordinal, last=ordinal)))
         return await super().score(tenant, query, narrowed)
 
 

@@ -1,42 +1,77 @@
 """Deterministic identities: the same content gets the same ids on every run.
 
 A sentence's point id is a function of tenant, document, version and ordinal
-alone, so a re-run overwrites instead of adding, and the ids of a sentence's
-neighbours can be computed without a look-up.
+alone, so a re-run overwrites instead of adding, the ids of a sentence's
+neighbours can be computed without a look-up, and a hit's id says which sentence
+it is without a look at the hit's payload.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import uuid
+from functools import lru_cache
 
 from indexing.errors import InputError
 from indexing.records import Extraction
 
-# Fixed for ever: another namespace would orphan every stored point.
-NAMESPACE = uuid.UUID("5d0a8f3e-6f0b-5c55-9a53-2b7d1c4e9f10")
-
 _SEPARATOR = "\x1f"
+_ORDINALS = 2**32
+_PREFIX_CHARS = 28
+_DOCUMENTS_KEPT = 4096  # the sentences of one document are named one after the other
+
+POINT_IDS = 2
+"""Which ids :func:`point_id` gives; 1 was UUIDv5, from which nothing could be read back."""
 
 
 def point_id(tenant: str, doc_id: str, version: str, ordinal: int) -> str:
-    """Return the id of one sentence: UUIDv5 over tenant, document, version, ordinal.
+    """Return the id of one sentence, a UUIDv8 (RFC 9562): its document's :func:`point_prefix`, its ordinal.
+
+    A search needs nothing but its hits' ids to know where they stand; see
+    :func:`split_point_id`.
+
+    Raises:
+        InputError: what :func:`point_prefix` refuses, or an ordinal outside 0 to 2**32 - 1.
+
+    >>> point_id("default", "report", "0123456789abcdef", 26)
+    'cda58f22-626a-88c3-a260-bd350000001a'
+    """
+    if not 0 <= ordinal < _ORDINALS:
+        raise InputError(f"a sentence's ordinal is a number from 0 to {_ORDINALS - 1}, not {ordinal!r}")
+    return f"{point_prefix(tenant, doc_id, version)}{ordinal:08x}"
+
+
+@lru_cache(_DOCUMENTS_KEPT)
+def point_prefix(tenant: str, doc_id: str, version: str) -> str:
+    """Return what the ids of a version's sentences begin with: 90 bits of SHA-256, as a UUIDv8 has them.
 
     Raises:
         InputError: a part that is not valid Unicode, or that holds U+001F,
             which separates the parts (two different documents could meet).
-
-    >>> point_id("default", "report", "0123456789abcdef", 0)
-    '49fbfe97-dab8-54a4-afe7-32899eed48f8'
     """
-    if _SEPARATOR in tenant or _SEPARATOR in doc_id or _SEPARATOR in version:
+    parts = (tenant, doc_id, version)
+    if any(_SEPARATOR in part for part in parts):
         raise InputError("a tenant, document id or version must not hold the control character U+001F")
-    name = f"{tenant}{_SEPARATOR}{doc_id}{_SEPARATOR}{version}{_SEPARATOR}{ordinal}"
     try:
-        return str(uuid.uuid5(NAMESPACE, name))
+        digest = hashlib.sha256(_SEPARATOR.join(parts).encode()).hexdigest()
     except UnicodeEncodeError as error:
         raise InputError(f"the id {doc_id!a} of tenant {tenant!a} is not valid Unicode text") from error
+    variant = "89ab"[int(digest[15], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-8{digest[12:15]}-{variant}{digest[16:19]}-{digest[19:23]}"
+
+
+def split_point_id(identity: str) -> tuple[str, int]:
+    """Return the :func:`point_prefix` and the ordinal that an id was made of.
+
+    >>> split_point_id("cda58f22-626a-88c3-a260-bd350000001a")
+    ('cda58f22-626a-88c3-a260-bd35', 26)
+    """
+    return identity[:_PREFIX_CHARS], int(identity[_PREFIX_CHARS:], 16)
+
+
+def prefix_of(identity: str) -> str:
+    """Return an id's :func:`point_prefix`: the same for all sentences of one version of a document."""
+    return identity[:_PREFIX_CHARS]
 
 
 def version_of(extraction: Extraction, pipeline_version: int, *, splitting: str = "") -> str:

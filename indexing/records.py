@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ FloatArray = npt.NDArray[np.float32]
 Mode = Literal["hybrid", "dense", "sparse"]
 
 DEFAULT_TENANT = "default"
+NO_PAYLOAD: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,20 +120,28 @@ class Point:
     payload: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A point found by one side of a search, best first, ``rank`` from 1."""
+class Hit(NamedTuple):
+    """A point found by one side of a search, best first, ``rank`` from 1.
+
+    ``payload`` is empty where the search did not ask for it.  A tuple: every
+    search makes a hundred of them.
+    """
 
     id: str
     score: float
     rank: int
-    payload: Mapping[str, object]
+    payload: Mapping[str, object] = NO_PAYLOAD
 
 
 @dataclass(frozen=True, slots=True)
 class SideHits:
-    """What each side of one search returned, and how long the engine took."""
+    """What each side of one search returned, and how long the engine took.
+
+    ``without_dense`` names the sparse hits that have no dense vector; None
+    where the engine does not know them all.
+    """
 
     dense: Sequence[Hit]
     sparse: Sequence[Hit]
     engine_ms: float
+    without_dense: frozenset[str] | None = None

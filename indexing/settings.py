@@ -39,7 +39,10 @@ class CollectionSettings(Section):
     prefer_grpc: bool = True
     api_key: SecretStr | None = None
     timeout_s: float = Field(30.0, gt=0)
-    quantization: Literal["none", "scalar", "binary"] = "none"
+    quantization: Literal["none", "scalar", "binary"] = Field(
+        "scalar",
+        description="scalar: 8 bits a number in memory for the graph, the best hits by the full vectors",
+    )
     tokens_format: Literal["8bit", "16bit"] = Field(
         "8bit", description="a number of a stored token vector; see encoders.late_interaction"
     )

@@ -11,31 +11,34 @@ question-passage pairs, see docs/design.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from indexing.errors import InputError
+from indexing.identity import prefix_of
 from indexing.records import Hit
+
+DocumentOf = Callable[[str], str]
 
 # A list asked for deeper is judged by its beginning, so that top_k hardly changes the weights.
 _JUDGED = 50
 _LEAST = 3
 
 
-def confidence(side: Sequence[Hit]) -> float | None:
+def confidence(side: Sequence[Hit], document_of: DocumentOf = prefix_of) -> float | None:
     """Return the best score's distance from the mean of the documents' best, in their standard deviations.
 
     A document counts once, at its best hit: several sentences of the one that
-    answers are no rivals of each other.  Above 0 and at most the square root
-    of the number of documents less one; None for fewer than three documents
-    and for scores that are all the same.
+    answers are no rivals of each other; ``document_of`` tells it by a hit's id.
+    Above 0 and at most the square root of the number of documents less one;
+    None for fewer than three documents and for scores that are all the same.
 
-    >>> hits = [Hit(name, score, rank, {}) for rank, (name, score) in enumerate(zip("abc", (9, 1, 1)), 1)]
+    >>> hits = [Hit(name, score, rank) for rank, (name, score) in enumerate(zip("abc", (9, 1, 1)), 1)]
     >>> round(confidence(hits), 3)
     1.414
     """
-    best: dict[object, float] = {}
+    best: dict[str, float] = {}
     for hit in side:
-        best.setdefault(hit.payload.get("doc_id", hit.id), hit.score)
+        best.setdefault(document_of(hit.id), hit.score)
         if len(best) == _JUDGED:
             break
     scores = list(best.values())
@@ -48,7 +51,12 @@ def confidence(side: Sequence[Hit]) -> float | None:
     return (max(scores) - mean) / spread
 
 
-def confidence_weights(sides: Sequence[Sequence[Hit]], weights: Sequence[float], power: float) -> list[float]:
+def confidence_weights(
+    sides: Sequence[Sequence[Hit]],
+    weights: Sequence[float],
+    power: float,
+    document_of: DocumentOf = prefix_of,
+) -> list[float]:
     """Return the weights, each times its side's share of the highest confidence to the ``power``.
 
     They come back as they are when a side that takes part cannot be judged,
@@ -63,7 +71,9 @@ def confidence_weights(sides: Sequence[Sequence[Hit]], weights: Sequence[float],
     if power == 0:
         return unchanged
     taking_part = [bool(side) and weight > 0 for side, weight in zip(sides, weights, strict=True)]
-    judged = [confidence(side) if used else None for side, used in zip(sides, taking_part, strict=True)]
+    judged = [
+        confidence(side, document_of) if used else None for side, used in zip(sides, taking_part, strict=True)
+    ]
     known = [one for one in judged if one is not None]
     if len(known) < 2 or len(known) < sum(taking_part):
         return unchanged

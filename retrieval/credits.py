@@ -19,9 +19,7 @@ words match anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-
-from indexing.records import Hit
+from collections.abc import Callable, Mapping
 
 # A word character that is not Han, kana or Hangul, which stand next to Latin
 # words without a space ("BM25算法").
@@ -29,9 +27,14 @@ _LETTER = r"[^\W\u3005-\u30ff\u3105-\u31ff\u3400-\u9fff\uac00-\ud7ff\U00020000-\
 _WORD = re.compile(_LETTER + "+")
 
 
+def readable_words(query: str, coverage: Callable[[str], float], min_coverage: float) -> set[str]:
+    """Return the query's words, in lower case, that the dense encoder reads: what a credit is for."""
+    return {word for word in _WORD.findall(query.lower()) if coverage(word) >= min_coverage}
+
+
 def literal_credits(
     query: str,
-    hits: Iterable[Hit],
+    texts: Mapping[str, str],
     coverage: Callable[[str], float],
     min_coverage: float,
 ) -> dict[str, float]:
@@ -43,20 +46,19 @@ def literal_credits(
 
     Args:
         query: as the user wrote it.
-        hits: the sparse side's; the payload holds ``text``.
+        texts: hit id -> text, of the sparse side's hits.
         coverage: share of a text's letters that the dense encoder reads.
         min_coverage: texts below it were stored without a dense vector.
     """
-    words = {word for word in _WORD.findall(query.lower()) if coverage(word) >= min_coverage}
+    words = readable_words(query, coverage, min_coverage)
     total = sum(map(len, words))
     if not total:
         return {}
     alternatives = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
     pattern = re.compile(f"(?<!{_LETTER})(?:{alternatives})(?!{_LETTER})")
     found: dict[str, float] = {}
-    for hit in hits:
-        text = hit.payload.get("text")
-        present = set(pattern.findall(text.lower())) if isinstance(text, str) else None
-        if present and coverage(str(text)) < min_coverage:
-            found[hit.id] = sum(map(len, present)) / total
+    for identity, text in texts.items():
+        present = set(pattern.findall(text.lower()))
+        if present and coverage(text) < min_coverage:
+            found[identity] = sum(map(len, present)) / total
     return found

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from indexing.errors import InputError
 from indexing.records import Hit
@@ -33,8 +32,7 @@ RRF_K = 60
 LEAST_COVERAGE = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Fused:
+class Fused(NamedTuple):
     """One point after fusion; ``ranks`` and ``scores`` hold its place in each side, None if absent."""
 
     id: str
@@ -215,22 +213,22 @@ def _fuse(
         if weight == 0:
             continue
         for hit, contribution in zip(hits, scale(hits), strict=True):
-            credit = credits.get(hit.id, 0.0) if credits else 0.0
-            parts.setdefault(hit.id, []).append((weight + credit * (total - weight)) * contribution)
-            payloads.setdefault(hit.id, hit.payload)
-    places = [{hit.id: (rank, hit.score) for rank, hit in enumerate(hits, 1)} for hits in unique]
-    fused = []
-    for identity, values in parts.items():
-        found = [side.get(identity) for side in places]
-        fused.append(
-            Fused(
-                id=identity,
-                score=math.fsum(values),  # exact, so the order of the sides cannot matter
-                payload=payloads[identity],
-                ranks=tuple(place and place[0] for place in found),
-                scores=tuple(place[1] if place else None for place in found),
-            )
+            identity = hit.id
+            credit = credits.get(identity, 0.0) if credits else 0.0
+            parts.setdefault(identity, []).append((weight + credit * (total - weight)) * contribution)
+            payloads.setdefault(identity, hit.payload)
+    ranks = [{hit.id: rank for rank, hit in enumerate(hits, 1)} for hits in unique]
+    scores = [{hit.id: hit.score for hit in hits} for hits in unique]
+    fused = [
+        Fused(
+            identity,
+            math.fsum(values),  # exact, so the order of the sides cannot matter
+            payloads[identity],
+            tuple([side.get(identity) for side in ranks]),
+            tuple([side.get(identity) for side in scores]),
         )
+        for identity, values in parts.items()
+    ]
     return sorted(fused, key=lambda point: (-point.score, point.id))
 
 

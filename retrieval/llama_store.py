@@ -254,13 +254,9 @@ class WinnowVectorStore(BasePydanticVectorStore):
         return side_weights(known, 0.5 if query.alpha is None else query.alpha)
 
 
-_PLACE = ("doc_id", "version", "ordinal")
-
-
 def _live(catalog: Catalog, tenant: str, hits: Sequence[Hit]) -> list[Hit]:
     """The hits whose version of the document is the one in force."""
-    wanted = [cast("tuple[str, str, int]", tuple(hit.payload[key] for key in _PLACE)) for hit in hits]
-    windows = catalog.windows(tenant, wanted, 0) if wanted else []
+    windows = catalog.windows(tenant, [hit.id for hit in hits], 0)
     return [hit for hit, window in zip(hits, windows, strict=True) if window is not None]
 
 

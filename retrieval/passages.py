@@ -1,4 +1,8 @@
-"""From fused hits to passages: live windows, merged where they meet, then results."""
+"""From fused hits to passages: live windows, merged where they meet, then results.
+
+A hit is an id and its scores.  What it says and where comes from the catalogue
+alone, so no quote can differ from the document.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +97,6 @@ class Assembly:
         self._hits: list[Fused] = []
         self._windows: list[Window | None] = []
         self._not_live = 0
-        self._inconsistent = 0
         self._passages: list[Passage] = []
 
     @property
@@ -109,12 +112,8 @@ class Assembly:
     def add(self, hits: Sequence[Fused], windows: Sequence[Window | None]) -> None:
         """Take the next hits; a window is None when its version of the document is not live."""
         for hit, window in zip(hits, windows, strict=True):
-            if window is None:
-                self._not_live += 1
-            elif not _consistent(hit, window):
-                self._inconsistent += 1
-                window = None
-            self._hits.append(hit)
+            self._not_live += window is None
+            self._hits.append(hit if window is None else _read(hit, window))
             self._windows.append(window)
         self._passages = merge_windows(
             self._hits,
@@ -136,13 +135,19 @@ class Assembly:
             "passages": len(self._passages),
             "merged": sum(len(passage.hits) - 1 for passage in self._passages),
             "dropped_not_live": self._not_live,
-            "dropped_inconsistent": self._inconsistent,
         }
 
 
-def _consistent(hit: Fused, window: Window) -> bool:
-    """Whether the document says at that place what the hit says: else it must not be quoted."""
-    payload = cast("dict[str, Any]", hit.payload)
-    start, end, text = payload["start"], payload["end"], payload["text"]
-    span = window.spans[payload["ordinal"] - window.first]
-    return span == (start, end) and window.text[start - window.start : end - window.start] == text
+def _read(hit: Fused, window: Window) -> Fused:
+    """Return the hit with what the catalogue says of its sentence."""
+    start, end = window.span
+    payload: dict[str, object] = {
+        "ordinal": window.ordinal,
+        "start": start,
+        "end": end,
+        "text": window.sentence,
+        "section": window.section,
+        "page": window.page,
+        "metadata": dict(window.metadata),
+    }
+    return hit._replace(payload=payload)

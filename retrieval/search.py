@@ -9,14 +9,13 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
-from typing import Any, cast
 
 from indexing.collection.protocol import Collection
 from indexing.errors import DeadlineError, QueryError
 from indexing.records import Embedding, Mode, SideHits
 from indexing.settings import RerankSettings, RetrievalSettings, Settings
 from retrieval.confidence import confidence_weights
-from retrieval.credits import literal_credits
+from retrieval.credits import literal_credits, readable_words
 from retrieval.fusion import Fused, fuse, side_weights
 from retrieval.passages import Assembly, Standing
 from retrieval.plan import MAX_TOP_K, Plan, make_plan
@@ -25,15 +24,15 @@ from retrieval.second_stage import Rerank, rerank_passages
 from retrieval.source_cap import POOL, cap_sources, capped
 from retrieval.stored_tokens import StoredTokens
 from retrieval.trace import Trace
-from retrieval.window_reads import Place, WindowReader, WindowSource
+from retrieval.window_reads import WindowReader, WindowSource
 
 log = logging.getLogger(__name__)
 
 EmbedQuery = Callable[[str], Awaitable[Embedding]]
 # Windows asked for beyond the wanted number in one go: hits of one passage
 # merge, and a second trip to the catalogue costs more than a few spare rows.
-_SLACK = 1.5
-_SPARE = 4
+_SLACK = 1.1
+_SPARE = 2
 # How far a fetch grows when hits were dropped or merged, and how often.
 _GROWTH = 3
 _MAX_FETCHES = 3
@@ -226,7 +225,7 @@ class Searcher:
         top_k = plan.top_k
         for fetch in range(1, _MAX_FETCHES + 1):
             found = await self._retrieve(plan, arms, top_k, fetch, trace)
-            fused = self._fuse(plan, found, arms, trace)
+            fused = await self._fuse(plan, found, arms, trace)
             assembly = await self._assemble(plan, fused, len(fused) if pool else wanted, trace)
             passages, over = capped(assembly.standing(), pool, plan.source_field)
             more = max(max(len(hits.dense), len(hits.sparse)) for hits in found) >= top_k
@@ -242,7 +241,12 @@ class Searcher:
         began = perf_counter()
         calls = [
             self.collection.search(
-                arm.embedding, tenant=plan.tenant, top_k=top_k, mode=arm.mode, filter=plan.filter
+                arm.embedding,
+                tenant=plan.tenant,
+                top_k=top_k,
+                mode=arm.mode,
+                filter=plan.filter,
+                with_payload=False,
             )
             for arm in arms
         ]
@@ -263,14 +267,14 @@ class Searcher:
         )
         return found
 
-    def _fuse(self, plan: Plan, found: list[SideHits], arms: list[_Arm], trace: Trace) -> list[Fused]:
+    async def _fuse(self, plan: Plan, found: list[SideHits], arms: list[_Arm], trace: Trace) -> list[Fused]:
         began = perf_counter()
         sides = [side for hits in found for side in (hits.dense, hits.sparse)]
         weights = [weight for arm in arms for weight in arm.weights]
         if plan.fusion == "weighted":
             # What the encoder cannot read of the query, its confidence cannot speak for.
             weights = confidence_weights(sides, weights, self._retrieval.confidence_power * arms[0].known)
-        credits = self._credits(plan.query, found[0]) if weights[0] else {}
+        credits = await self._credits(plan, found[0]) if weights[0] else {}
         fused = fuse(
             plan.fusion,
             sides,
@@ -294,17 +298,23 @@ class Searcher:
         trace.add("fuse", began, details)
         return fused
 
-    def _credits(self, query: str, hits: SideHits) -> dict[str, float]:
+    async def _credits(self, plan: Plan, hits: SideHits) -> dict[str, float]:
         """What sparse hits without a dense vector may claim; see :mod:`retrieval.credits`."""
-        if self._coverage is None:
+        if self._coverage is None or not readable_words(plan.query, self._coverage, self._min_coverage):
             return {}
-        dense = {hit.id for hit in hits.dense}
-        unseen = [
-            hit
-            for hit in hits.sparse
-            if hit.id not in dense and not (self._reads_ascii and str(hit.payload["text"]).isascii())
-        ]
-        return literal_credits(query, unseen, self._coverage, self._min_coverage) if unseen else {}
+        unseen = hits.without_dense
+        if unseen is None:
+            unseen = frozenset(hit.id for hit in hits.sparse) - {hit.id for hit in hits.dense}
+        if not unseen:
+            return {}
+        points = sorted(unseen)
+        windows = await self._windows.read(plan.tenant, points, 0)
+        texts = {
+            point: window.sentence
+            for point, window in zip(points, windows, strict=True)
+            if window is not None and not (self._reads_ascii and window.sentence.isascii())
+        }
+        return literal_credits(plan.query, texts, self._coverage, self._min_coverage) if texts else {}
 
     async def _assemble(self, plan: Plan, fused: list[Fused], wanted: int, trace: Trace) -> Assembly:
         """Walk down the fused list until ``wanted`` passages stand."""
@@ -313,8 +323,8 @@ class Searcher:
         position = 0
         while position < len(fused) and assembly.missing:
             batch = fused[position : position + int(assembly.missing * _SLACK) + _SPARE]
-            places = [_place(hit) for hit in batch]
-            assembly.add(batch, await self._windows.read(plan.tenant, places, assembly.fetch_size))
+            points = [hit.id for hit in batch]
+            assembly.add(batch, await self._windows.read(plan.tenant, points, assembly.fetch_size))
             position += len(batch)
         trace.add("windows", began, {"size": plan.window_size, **assembly.counts()})
         return assembly
@@ -338,11 +348,6 @@ def _weights(
     if len(embedding.sparse) == 0:
         return weights, f"{share}; the query has no terms for the sparse side"
     return weights, share
-
-
-def _place(hit: Fused) -> Place:
-    payload = cast("dict[str, Any]", hit.payload)
-    return payload["doc_id"], payload["version"], payload["ordinal"]
 
 
 def _engine_mode(weights: tuple[float, float]) -> Mode:

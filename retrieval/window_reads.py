@@ -19,9 +19,6 @@ import anyio.to_thread
 if TYPE_CHECKING:
     from indexing.catalog.records import Window
 
-Place = tuple[str, str, int]
-"""Document id, version, ordinal."""
-
 QUICK_S = 0.005
 """The longest read that may hold up the event loop a second time."""
 MOST_ON_THE_LOOP = 64
@@ -31,7 +28,7 @@ _THREADS = 4
 class WindowSource(Protocol):
     """The part of the catalogue that a search needs; safe to call from several threads."""
 
-    def windows(self, tenant: str, wanted: Sequence[Place], size: int) -> list[Window | None]: ...
+    def windows(self, tenant: str, points: Sequence[str], size: int) -> list[Window | None]: ...
 
 
 class WindowReader:
@@ -48,24 +45,24 @@ class WindowReader:
         self._quick = False  # nothing is known before the first read
         self._limiter: anyio.CapacityLimiter | None = None
 
-    async def read(self, tenant: str, wanted: Sequence[Place], size: int) -> list[Window | None]:
-        """Return the window of each place, None where its version is not live."""
-        if self._quick and len(wanted) <= MOST_ON_THE_LOOP:
-            return self._timed(tenant, wanted, size)
+    async def read(self, tenant: str, points: Sequence[str], size: int) -> list[Window | None]:
+        """Return the window of each point, None where its version is not live."""
+        if self._quick and len(points) <= MOST_ON_THE_LOOP:
+            return self._timed(tenant, points, size)
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(_THREADS)
         return await anyio.to_thread.run_sync(
             self._timed,
             tenant,
-            wanted,
+            points,
             size,
             abandon_on_cancel=True,  # it only reads
             limiter=self._limiter,
         )
 
-    def _timed(self, tenant: str, wanted: Sequence[Place], size: int) -> list[Window | None]:
+    def _timed(self, tenant: str, points: Sequence[str], size: int) -> list[Window | None]:
         began = self._clock()
-        found = self._source.windows(tenant, wanted, size)
-        if len(wanted) <= MOST_ON_THE_LOOP:  # a long list says nothing about a short one
+        found = self._source.windows(tenant, points, size)
+        if len(points) <= MOST_ON_THE_LOOP:  # a long list says nothing about a short one
             self._quick = self._clock() - began <= QUICK_S
         return found

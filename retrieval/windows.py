@@ -9,8 +9,7 @@ it.  Every text is an exact slice of the document's extracted text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from retrieval.fusion import Fused
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:  # the catalogue brings SQLAlchemy; merging needs only the sha
 Span = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(NamedTuple):
     """Sentences ``first`` to ``last`` of one document around one hit or several.
 
     ``hits`` are best first; the leading one gives the passage its rank.
@@ -53,8 +51,7 @@ class Passage:
         return self.hits[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+class _Group(NamedTuple):
     """A passage in the making: hits with their places, the shown ordinals, the known text."""
 
     places: tuple[int, ...]
@@ -130,9 +127,9 @@ def _place(groups: list[_Group], new: _Group, max_sentences: int | None) -> None
             groups[groups.index(group)] = _with_hits(group, new)
             return
         elif group.last < ordinal:
-            new = replace(new, first=max(new.first, group.last + 1))
+            new = new._replace(first=max(new.first, group.last + 1))
         else:
-            new = replace(new, last=min(new.last, group.first - 1))
+            new = new._replace(last=min(new.last, group.first - 1))
     groups.append(new)
 
 
@@ -140,7 +137,7 @@ def _with_hits(group: _Group, new: _Group) -> _Group:
     places, ordinals = zip(
         *sorted(zip(group.places + new.places, group.ordinals + new.ordinals, strict=True)), strict=True
     )
-    return replace(group, places=places, ordinals=ordinals)
+    return group._replace(places=places, ordinals=ordinals)
 
 
 def _union(group: _Group, new: _Group, max_sentences: int | None) -> _Group | None:
@@ -153,15 +150,14 @@ def _union(group: _Group, new: _Group, max_sentences: int | None) -> _Group | No
         return None
     known = left
     if right.end > left.end:
-        known = replace(
-            left,
+        known = left._replace(
             last=right.last,
             end=right.end,
             text=left.text + right.text[left.end - right.start :],
             spans=left.spans + right.spans[left.last + 1 - right.first :],
             pages=left.pages + right.pages[left.last + 1 - right.first :],
         )
-    return replace(_with_hits(group, new), first=first, last=last, known=known)
+    return _with_hits(group, new)._replace(first=first, last=last, known=known)
 
 
 def _passage(group: _Group, hits: Sequence[Fused]) -> Passage:

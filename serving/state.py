@@ -83,10 +83,8 @@ class Service:
             self._answer_cache(),
         )
 
-    async def _read_windows(
-        self, tenant: str, places: Sequence[tuple[str, str, int]], size: int
-    ) -> Sequence[Window | None]:
-        return await in_thread(self.catalog.windows, tenant, places, size)
+    async def _read_windows(self, tenant: str, points: Sequence[str], size: int) -> Sequence[Window | None]:
+        return await in_thread(self.catalog.windows, tenant, points, size)
 
     def _answer_cache(self) -> AnswerCache | None:
         size = self.settings.generation.cache_answers

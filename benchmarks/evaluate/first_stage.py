@@ -56,7 +56,8 @@ class MemoryIndex:
         chosen = self._settings.retrieval
         weights: Sequence[float] = side_weights(coverage, chosen.dense_weight)
         if chosen.fusion == "weighted":
-            weights = confidence_weights([dense, sparse], weights, chosen.confidence_power * coverage)
+            power = chosen.confidence_power * coverage
+            weights = confidence_weights([dense, sparse], weights, power, document_of=str)
         fused = fuse(
             chosen.fusion,
             [dense, sparse],
@@ -94,13 +95,11 @@ class MemoryIndex:
 
     def _hits(self, scores: Mapping[int, float], top_k: int) -> list[Hit]:
         best = sorted(scores, key=lambda row: (-scores[row], self._ids[row]))[:top_k]
-        return [
-            Hit(self._ids[row], scores[row], rank, {"text": self._texts[self._ids[row]]})
-            for rank, row in enumerate(best, start=1)
-        ]
+        return [Hit(self._ids[row], scores[row], rank) for rank, row in enumerate(best, start=1)]
 
     def _credits(self, query: str, sparse: Sequence[Hit]) -> dict[str, float]:
-        return literal_credits(query, sparse, self._pair.coverage, self._settings.encoders.min_coverage)
+        texts = {hit.id: self._texts[hit.id] for hit in sparse}
+        return literal_credits(query, texts, self._pair.coverage, self._settings.encoders.min_coverage)
 
 
 def _weighed(pair: EncoderPair, passages: Sequence[str]) -> EncoderPair:

@@ -66,8 +66,8 @@ async def make_streams(
     asked = {name: QUESTIONS[name] for name in list(QUESTIONS)[:documents]}
     async with await Searcher.open(settings) as searcher:
 
-        async def read(tenant: str, places: Sequence[tuple[str, str, int]], size: int) -> list[Window | None]:
-            return await asyncio.to_thread(searcher.catalog.windows, tenant, places, size)
+        async def read(tenant: str, points: Sequence[str], size: int) -> list[Window | None]:
+            return await asyncio.to_thread(searcher.catalog.windows, tenant, points, size)
 
         return await make_asks(
             asked, searcher.search, read, count, budget=budget, streams=streams, units=units

@@ -58,6 +58,23 @@ def run_side(
     return result
 
 
+def encoder_ms(corpus: Path, scratch: Path) -> float:
+    """The shipped encoder's median time for one of the queries, in a process of its own."""
+    out = scratch / "encoder.json"
+    command = [sys.executable, "-m", "benchmarks.speed.child", "encode", "-", str(corpus), "-", str(out)]
+    subprocess.run(command, timeout=300, check=True, capture_output=True)
+    return float(json.loads(out.read_text(encoding="utf-8"))["encoder_p50_ms"])
+
+
+def overhead(results: list[dict[str, object]], encoder: float) -> float | None:
+    """Winnow's median over the raw engine's, both with the encoder, less one; None where one is missing."""
+    medians = {str(one["side"]): one.get("p50_ms") for one in results}
+    ours, raw = medians.get("winnow"), medians.get("raw-engine")
+    if not isinstance(ours, float) or not isinstance(raw, float):
+        return None
+    return (ours + encoder) / (raw + encoder) - 1
+
+
 def table(results: list[dict[str, object]], sentences: int) -> Table:
     """Return the comparison as a table, a row a side."""
     shown = Table(title=f"{sentences:,} sentences")
@@ -95,13 +112,21 @@ def main(
                 started = time.perf_counter()
                 results.append(run_side(side, folder, Path(scratch), build_limit_s, query_limit_s))
                 console.log(f"{side}: {time.perf_counter() - started:.0f} s", style="dim")
+            encoder = encoder_ms(folder, Path(scratch))
         console.print(table(results, len(corpus.sentences)))
+        above = overhead(results, encoder)
+        told = f"the shipped encoder takes {encoder:.2f} ms a query"
+        if above is not None:
+            told += f"; with it Winnow's median is {above:+.0%} on the raw engine's"
+        console.print(told)
         runs.append(
             {
                 "sentences": len(corpus.sentences),
                 "documents": len(corpus.texts),
                 "raw_bytes": corpus.raw_bytes,
                 "checksum": checksum(corpus.sentences),
+                "encoder_p50_ms": encoder,
+                "overhead": above,
                 "results": results,
             }
         )

@@ -1,6 +1,7 @@
-"""One phase of one side in a process of its own: ``build`` or ``query``.
+"""One phase of one side in a process of its own: ``build``, ``query``, or ``encode``.
 
 ``python -m benchmarks.speed.child PHASE SIDE CORPUS INDEX OUT [TIME_LIMIT_S]``.
+``encode`` is no side's: it tells what the shipped encoder takes for a query.
 A process of its own keeps the sides from sharing memory, caches and threads'
 pools, and makes start-up time and memory real.
 """
@@ -82,6 +83,26 @@ def query(side_name: str, corpus_folder: Path, index: Path, limit_s: float) -> d
     return result
 
 
+def encode(corpus_folder: Path) -> dict[str, object]:
+    """The shipped encoder's time for one query, milliseconds."""
+    import numpy as np
+
+    from benchmarks.embed import open_encoder
+    from benchmarks.speed.sides import Corpus
+    from indexing.settings import load_settings
+
+    queries = Corpus.load(corpus_folder).queries
+    chosen = load_settings().encoders
+    dense = open_encoder(chosen.dense, chosen.threads)
+    latencies = []
+    for number, query in enumerate(queries[:20] + queries):
+        before = time.perf_counter()
+        dense.encode_queries([query])
+        if number >= 20:  # warm
+            latencies.append(1000 * (time.perf_counter() - before))
+    return {"encoder_p50_ms": float(np.median(latencies))}
+
+
 def _recall(side: object, found: list[list[int]], deadline: float) -> float | None:
     """Share of the ten exact results that the approximate search also gave."""
     shares = []
@@ -101,6 +122,8 @@ def main(arguments: list[str]) -> None:
     phase, side, corpus, index, out = arguments[:5]
     if phase == "build":
         result = build(side, Path(corpus), Path(index))
+    elif phase == "encode":
+        result = encode(Path(corpus))
     else:
         result = query(side, Path(corpus), Path(index), float(arguments[5]))
     Path(out).write_text(json.dumps(result), encoding="utf-8")

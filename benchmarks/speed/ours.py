@@ -13,8 +13,9 @@ import qdrant_edge as qe
 
 from benchmarks.speed.sides import POOL, RESULTS, Corpus, Timed, timed_calls
 from indexing.catalog import open_catalog
-from indexing.collection import Collection, open_collection
-from indexing.collection.layout import layout_of
+from indexing.collection import Collection, CollectionSpec, open_collection
+from indexing.collection.edge import engine_config
+from indexing.collection.layout import EngineParameters, layout_of
 from indexing.encoders.bm25 import Bm25Encoder
 from indexing.encoders.pair import ComposedPair
 from indexing.encoders.protocols import Fingerprint
@@ -50,7 +51,8 @@ class GivenVectors:
 
     @property
     def scripts(self) -> frozenset[str] | None:
-        return None
+        """The shipped encoder's: a search looks at them."""
+        return frozenset({"Latin"})
 
     def encode_documents(self, texts: Sequence[str]) -> FloatArray:
         return np.asarray(self._vectors[[self._rows[text] for text in texts]], dtype=np.float32)
@@ -105,6 +107,7 @@ class Winnow:
             self._collection,
             self._catalog,
             self._embed,
+            coverage=self._pair.coverage,
             retrieval=self._settings.retrieval,
             reranking=self._settings.rerank,
         )
@@ -194,12 +197,9 @@ class RawEngine:
     name = "raw-engine"
 
     def _config(self, dimensions: int) -> qe.EdgeConfig:
-        graph = load_settings().collection
-        return qe.EdgeConfig(
-            vectors={"dense": qe.EdgeVectorParams(dimensions, qe.Distance.Cosine)},
-            sparse_vectors={"sparse": qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
-            hnsw_config=qe.HnswIndexConfig(graph.hnsw_m, graph.hnsw_ef_construct, 10_000),
-        )
+        """Winnow's own, so that graph and quantization are the same."""
+        spec = CollectionSpec(dimensions, "", "", sparse_idf=True)
+        return engine_config(spec, EngineParameters.of(load_settings().collection))
 
     def build(self, folder: Path, corpus: Corpus) -> None:
         shard = qe.EdgeShard.create(str(folder / "shard"), self._config(corpus.vectors.shape[1]))
@@ -232,7 +232,8 @@ class RawEngine:
 
     def search(self, number: int, *, exact: bool = False) -> list[int]:
         vector = self._sparse.encode_queries([self._corpus.queries[number]])[0]
-        params = qe.SearchParams(exact=exact, hnsw_ef=self._hnsw_ef)
+        quantization = qe.QuantizationSearchParams(ignore=exact, rescore=True, oversampling=2.0)
+        params = qe.SearchParams(exact=exact, hnsw_ef=self._hnsw_ef, quantization=quantization)
         dense = qe.Prefetch(
             limit=POOL,
             query=qe.Query.Nearest(self._corpus.query_vectors[number].tolist(), using="dense"),

@@ -125,16 +125,16 @@ class Catalog:
             raise NotFoundError(f"no document {doc_id!r}")
         return int(row.key), int(row.chars)
 
-    def windows(self, tenant: str, wanted: Sequence[tuple[str, str, int]], size: int) -> list[Window | None]:
-        """Return, for each ``(doc_id, version, ordinal)``, the sentences ``size`` to each side.
+    def windows(self, tenant: str, points: Sequence[str], size: int) -> list[Window | None]:
+        """Return, for each of these points' ids, its sentence and ``size`` more to each side.
 
-        None: that version is not live (it is being replaced, or was deleted).
-        One statement for all hits.
+        None: the tenant has no such sentence, or its version is not live (it
+        is being replaced, or was deleted).  One statement for all points.
         """
-        if not wanted:
+        if not points:
             return []
         with self._engine.connect() as connection:
-            return read_windows(connection, tenant, wanted, size)
+            return read_windows(connection, tenant, points, size)
 
     def sources(self, tenant: str) -> dict[str, SourceRecord]:
         """Return every file or upload that was read, failed ones included, by URI."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, bindparam, create_engine, event, insert, inspect, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -18,6 +18,7 @@ from indexing.catalog.schema import (
     metadata,
 )
 from indexing.errors import CatalogError
+from indexing.identity import point_prefix
 
 _BUSY_TIMEOUT_S = 30.0
 _BEGIN = "winnow_begin"
@@ -117,10 +118,26 @@ def _prepare_schema(engine: Engine) -> None:
 
 
 def _add_columns(connection: Connection) -> None:
-    """Give a catalogue of the first two schemas what its documents lack; it stays null in them."""
-    column = documents.c.ingested_by.name
-    if column not in {known["name"] for known in inspect(connection).get_columns(documents.name)}:
-        connection.exec_driver_sql(f"ALTER TABLE {documents.name} ADD COLUMN {column} TEXT")
+    """Give a catalogue of an earlier schema what its documents lack."""
+    present = {known["name"] for known in inspect(connection).get_columns(documents.name)}
+    for column in (documents.c.ingested_by, documents.c.points):
+        if column.name not in present:
+            connection.exec_driver_sql(f"ALTER TABLE {documents.name} ADD COLUMN {column.name} TEXT")
+    if documents.c.points.name not in present:
+        _name_points(connection)
+
+
+def _name_points(connection: Connection) -> None:
+    """Fill in what follows from a document's identity, and index it."""
+    d = documents.c
+    rows = connection.execute(select(d.key, d.tenant, d.doc_id, d.version)).all()
+    names = [{"row": row.key, "name": point_prefix(row.tenant, row.doc_id, row.version)} for row in rows]
+    if names:
+        connection.execute(
+            update(documents).where(d.key == bindparam("row")).values(points=bindparam("name")), names
+        )
+    for index in documents.indexes:
+        index.create(connection, checkfirst=True)
 
 
 def _has_triggers(engine: Engine) -> bool:

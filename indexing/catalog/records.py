@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from indexing.records import Scalar
 
@@ -33,18 +33,20 @@ class DocumentRecord:
     ingested_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The sentences ``first`` to ``last`` of a document, and the text they span.
+class Window(NamedTuple):
+    """The sentences ``first`` to ``last`` of a document around sentence ``ordinal``, and their text.
 
     ``text`` is the document's text from ``start`` to ``end``; ``spans`` are the
     sentences' own offsets in the document, one pair per ordinal, ``pages``
-    their pages, empty for a document without pages.
+    their pages, empty for a document without pages.  ``section`` is that of
+    sentence ``ordinal``, ``metadata`` the document's own.  A tuple: every
+    search makes a dozen of them.
     """
 
     tenant: str
     doc_id: str
     version: str
+    ordinal: int
     first: int
     last: int
     start: int
@@ -54,9 +56,27 @@ class Window:
     title: str
     source: str
     sources: tuple[str, ...]
+    section: str
+    metadata: Mapping[str, Scalar]
     pages: tuple[int | None, ...] = ()
     indexed_at: str = ""
     ingested_by: str | None = None
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Offsets of sentence ``ordinal`` in the document."""
+        return self.spans[self.ordinal - self.first]
+
+    @property
+    def sentence(self) -> str:
+        """The text of sentence ``ordinal``."""
+        start, end = self.span
+        return self.text[start - self.start : end - self.start]
+
+    @property
+    def page(self) -> int | None:
+        """The page of sentence ``ordinal``."""
+        return self.pages[self.ordinal - self.first] if self.pages else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ its vectors are being made, ``live`` while it is the one that is searched,
 sentences whose points the collection has acknowledged; ``average`` is the BM25
 average length that their sparse vectors were made with.  ``ingested_by`` is the
 public id of the key whose request brought this version, null for the command line.
+``points`` is what the ids of its points begin with: a search's hits bring their ids only.
 
 ``blocks`` partition a document's text, so that a window of a long document
 reads one or two of them.  ``source_documents.kept`` is false for a document
@@ -37,8 +38,8 @@ from sqlalchemy import (
 )
 
 # Raised when the tables change; an older Winnow refuses a newer catalogue.
-# 2: generations, mirrored.  3: documents.ingested_by.
-SCHEMA_VERSION = 3
+# 2: generations, mirrored.  3: documents.ingested_by.  4: documents.points.
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -68,6 +69,8 @@ documents = Table(
     Column("metadata", JSON, nullable=False),
     Column("indexed_at", Text, nullable=False),
     Column("ingested_by", Text),
+    Column("points", Text, nullable=False),
+    Index("documents_points", "points", unique=True),
     Index("documents_identity", "tenant", "doc_id", "version", unique=True),
     Index("documents_state", "state", "tenant", "doc_id"),
 )

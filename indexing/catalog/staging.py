@@ -16,6 +16,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from indexing.catalog.engine import writing
 from indexing.catalog.records import NewDocument, SourceRecord
 from indexing.catalog.schema import blocks, documents, source_documents, sources
+from indexing.identity import point_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +253,7 @@ def _store(connection: Connection, tenant: str, document: NewDocument, by: str |
         "metadata": dict(document.metadata),
         "indexed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "ingested_by": by,
+        "points": point_prefix(tenant, document.doc_id, document.version),
     }
     key = connection.scalar(_INSERT_DOCUMENT, values)
     rows_of_blocks = [

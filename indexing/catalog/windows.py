@@ -16,52 +16,59 @@ from typing import Any
 from sqlalchemy import Connection
 
 from indexing.catalog.records import Window
+from indexing.identity import split_point_id
 
 # Joins source names in one column.
 SEPARATOR = "\x1f"
 
 _STATEMENT = """
-WITH wanted(hit, doc_id, version, ordinal) AS MATERIALIZED (
-  SELECT key, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')
+WITH wanted(hit, points, ordinal) AS MATERIALIZED (
+  SELECT key, json_extract(value, '$[0]'), json_extract(value, '$[1]')
   FROM json_each(:wanted))
-SELECT w.hit, d.title,
+SELECT w.hit, d.doc_id, d.version, d.title,
   (SELECT group_concat(s.uri, char(31)) FROM source_documents s
     WHERE s.tenant = d.tenant AND s.doc_id = d.doc_id),
-  b.first_ordinal, b.count, b.start, b.text, b.spans, b.pages, d.indexed_at, d.ingested_by
+  d.metadata, d.indexed_at, d.ingested_by,
+  b.first_ordinal, b.count, b.start, b.text, b.spans, b.pages, b.sections
 FROM wanted w
 CROSS JOIN documents d
-  ON d.tenant = :tenant AND d.doc_id = w.doc_id AND d.version = w.version AND d.state = 'live'
+  ON d.points = w.points AND d.tenant = :tenant AND d.state = 'live'
 CROSS JOIN blocks b
   ON b.document = d.key AND b.first_ordinal <= w.ordinal + :size AND b.first_ordinal >= (
     SELECT max(p.first_ordinal) FROM blocks p
     WHERE p.document = d.key AND p.first_ordinal <= max(w.ordinal - :size, 0))
 ORDER BY w.hit, b.first_ordinal
 """
+_OF_BLOCK = 8  # columns before the block's own
 
 
 def read_windows(
-    connection: Connection, tenant: str, wanted: Sequence[tuple[str, str, int]], size: int
+    connection: Connection, tenant: str, points: Sequence[str], size: int
 ) -> list[Window | None]:
-    """Return the window of each ``(doc_id, version, ordinal)``, None where it is not live."""
-    found: list[Window | None] = [None] * len(wanted)
-    values = {"tenant": tenant, "size": size, "wanted": json.dumps(wanted)}
+    """Return the window of each point, None where it is not live."""
+    cursor = connection.connection.cursor()
+    found: list[Window | None] = [None] * len(points)
+    places = [split_point_id(point) for point in points]
+    values = {"tenant": tenant, "size": size, "wanted": json.dumps(places)}
     by_hit: dict[int, list[Any]] = {}
-    for row in connection.exec_driver_sql(_STATEMENT, values).all():
+    for row in cursor.execute(_STATEMENT, values):
         by_hit.setdefault(row[0], []).append(row)
     for hit, rows in by_hit.items():
-        found[hit] = _window(tenant, wanted[hit], size, rows)
+        found[hit] = _window(tenant, places[hit][1], size, rows)
     return found
 
 
-def _window(tenant: str, hit: tuple[str, str, int], size: int, rows: list[Any]) -> Window | None:
-    doc_id, version, ordinal = hit
-    _, title, uris, _, _, base, joined, *_ = rows[0]
+def _window(tenant: str, ordinal: int, size: int, rows: list[Any]) -> Window | None:
+    _, doc_id, version, title, uris, document_metadata, indexed_at, ingested_by, *_ = rows[0]
+    base, joined = rows[0][10], rows[0][11]
     if len(rows) > 1:
-        joined = "".join(row[6] for row in rows)
+        joined = "".join(row[11] for row in rows)
     lowest = max(ordinal - size, 0)
     spans: list[tuple[int, int]] = []
     pages: list[int | None] = []
-    for _, _, _, first_ordinal, count, _, _, packed, packed_pages, *_ in rows:
+    section = ""
+    for row in rows:
+        first_ordinal, count, _, _, packed, packed_pages, sections = row[_OF_BLOCK:]
         offsets = array("i", packed)
         begin = max(lowest - first_ordinal, 0)
         stop = min(ordinal + size + 1 - first_ordinal, count)
@@ -69,6 +76,8 @@ def _window(tenant: str, hit: tuple[str, str, int], size: int, rows: list[Any]) 
         if packed_pages is not None:
             numbers = array("i", packed_pages)
             pages.extend(numbers[i] or None for i in range(begin, stop))
+        if 0 <= ordinal - first_ordinal < count:
+            section = _section(json.loads(sections), ordinal - first_ordinal)
     last = lowest + len(spans) - 1
     if last < ordinal:
         return None  # an ordinal that this version does not have
@@ -78,6 +87,7 @@ def _window(tenant: str, hit: tuple[str, str, int], size: int, rows: list[Any]) 
         tenant=tenant,
         doc_id=doc_id,
         version=version,
+        ordinal=ordinal,
         first=lowest,
         last=last,
         start=start,
@@ -88,6 +98,17 @@ def _window(tenant: str, hit: tuple[str, str, int], size: int, rows: list[Any]) 
         source=sources[0],
         sources=sources,
         pages=tuple(pages),
-        indexed_at=rows[0][9],
-        ingested_by=rows[0][10],
+        indexed_at=indexed_at,
+        ingested_by=ingested_by,
+        section=section,
+        metadata={} if document_metadata == "{}" else json.loads(document_metadata),
     )
+
+
+def _section(runs: Sequence[tuple[str, int]], place: int) -> str:
+    """The section of a block's sentence number ``place``, from runs of (section, sentences)."""
+    for name, count in runs:
+        if place < count:
+            return name
+        place -= count
+    return ""

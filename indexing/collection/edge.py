@@ -24,20 +24,25 @@ from indexing.collection.protocol import (
     DENSE,
     INTEGER_FIELDS,
     KEYWORD_FIELDS,
+    LINKED_FIELDS,
     SPARSE,
     CollectionSpec,
     StoredPoint,
     TokenMatches,
 )
+from indexing.collection.read_ahead import read_quantized
 from indexing.collection.shard_state import ShardState
+from indexing.collection.wire import Side, Sides
 from indexing.errors import CollectionError, DamagedShardError
-from indexing.records import Embedding, FloatArray, Hit, Mode, Point, SideHits, SparseVector
+from indexing.records import Embedding, FloatArray, Mode, Point, SparseVector
 
 _NamedVector = list[float] | qe.SparseVector | list[list[float]]
 _NO_TERMS = SparseVector((), ())
+_NO_SIDE = Side([], [], None)
 _PREFIX_FIELDS = frozenset({"section", "source"})
 _FULL_SCAN_KB = 10_000  # the engine's own default: below it a graph does not pay
 _INDEXING_KB = 1  # optimize() is only called on purpose, so it takes whatever is there
+_MOST_WITHOUT_DENSE = 20_000  # ids kept in memory, 2 MB
 _SEGMENTS = 2  # growth adds a second graph before both are merged into one
 
 
@@ -64,7 +69,7 @@ def engine_config(spec: CollectionSpec, parameters: EngineParameters) -> qe.Edge
     """The configuration a new shard is created with."""
     quantization: qe.ScalarQuantizationConfig | qe.BinaryQuantizationConfig | None = None
     if parameters.quantization == "scalar":
-        quantization = qe.ScalarQuantizationConfig(qe.ScalarType.Int8, quantile=0.99)
+        quantization = qe.ScalarQuantizationConfig(qe.ScalarType.Int8, quantile=0.99, always_ram=True)
     elif parameters.quantization == "binary":
         quantization = qe.BinaryQuantizationConfig()
     return qe.EdgeConfig(
@@ -95,6 +100,8 @@ class Shard:
         self.path = path
         self.spec = spec
         self._quantized = parameters.quantization != "none"
+        self._scanned = False  # known once loaded
+        self._without_dense: set[str] | None = set()
         self.state = ShardState.read(path)
         self._tenants: set[str] = set()
 
@@ -115,10 +122,13 @@ class Shard:
         try:
             with engine_call("load"):
                 _check_segments(path / "segments")
+                read_quantized(path)
                 shard = cls(qe.EdgeShard.load(str(path)), path, spec, parameters)
                 shard._create_indexes()
                 shard._tenants = {str(value) for value, _ in shard._facet("tenant", None, 2)}
                 shard._compare_with_close()
+                shard._note_size()
+                shard._find_without_dense()
         except (CollectionError, OSError) as error:
             raise DamagedShardError(
                 f"the stored shard {path} does not load ({error}); run: python -m indexing repair"
@@ -130,11 +140,15 @@ class Shard:
         present = set(self._shard.info().payload_schema)
         for field in KEYWORD_FIELDS:
             if field not in present:
-                keyword = qe.KeywordIndexParams(is_tenant=field == "tenant", prefix=field in _PREFIX_FIELDS)
+                keyword = qe.KeywordIndexParams(
+                    is_tenant=field == "tenant",
+                    enable_hnsw=field in LINKED_FIELDS,
+                    prefix=field in _PREFIX_FIELDS,
+                )
                 self._shard.update(qe.UpdateOperation.create_field_index(field, keyword))
         for field in INTEGER_FIELDS:
             if field not in present:
-                integer = qe.IntegerIndexParams(lookup=True, range=True)
+                integer = qe.IntegerIndexParams(lookup=True, range=True, enable_hnsw=False)
                 self._shard.update(qe.UpdateOperation.create_field_index(field, integer))
 
     # ── writes ────────────────────────────────────────────────────────────
@@ -149,6 +163,8 @@ class Shard:
         self.state.pending += sum(point.embedding.dense is not None for point in points)
         if self.points - before < len(rows):
             self.state.mark_stale()
+        self._note_size()
+        self._note_without_dense(points)
 
     def update_sparse(self, vectors: Mapping[str, SparseVector]) -> None:
         """Replace sparse vectors; ids that are not there are passed over."""
@@ -188,7 +204,8 @@ class Shard:
         wanted: Filter | None,
         exact: bool,
         hnsw_ef: int,
-    ) -> SideHits:
+        with_payload: bool,
+    ) -> Sides:
         """Both sides in one engine call, the tenant and the filter in each."""
         where = translate(None if self._only(tenant) else tenant, wanted)
         requests: list[qe.QueryRequest] = []
@@ -196,19 +213,21 @@ class Shard:
         sparse_on = mode != "dense" and len(query.sparse) > 0
         if dense_on and query.dense is not None:
             nearest = qe.Query.Nearest(query.dense.tolist(), using=DENSE)
-            requests.append(_request(nearest, top_k, where, self._dense_params(exact, hnsw_ef)))
+            requests.append(_request(nearest, top_k, where, self._dense_params(exact, hnsw_ef), with_payload))
         if sparse_on:
             nearest = qe.Query.Nearest(_sparse(query.sparse), using=SPARSE)
-            requests.append(_request(nearest, top_k, where, self._sparse_params(tenant)))
+            requests.append(_request(nearest, top_k, where, self._sparse_params(tenant), with_payload))
         if not requests:
-            return SideHits((), (), 0.0)
+            return Sides(_NO_SIDE, _NO_SIDE, 0.0, None)
         started = time.perf_counter()
         with engine_call("search"):
             sides = self._shard.query_batch(qe.QueryBatchRequest(requests))
         elapsed = (time.perf_counter() - started) * 1000
-        dense = _hits(sides[0]) if dense_on else []
-        sparse = _hits(sides[-1]) if sparse_on else []
-        return SideHits(dense, sparse, elapsed)
+        dense = _side(sides[0], with_payload) if dense_on else _NO_SIDE
+        sparse = _side(sides[-1], with_payload) if sparse_on else _NO_SIDE
+        known = self._without_dense
+        without = None if known is None else [key for key in sparse.ids if key in known]
+        return Sides(dense, sparse, elapsed, without)
 
     def _only(self, tenant: str) -> bool:
         """Whether every point is this tenant's: then a filter by tenant costs time and changes nothing.
@@ -217,10 +236,33 @@ class Shard:
         """
         return self._tenants <= {tenant}
 
+    def _find_without_dense(self) -> None:
+        """Remember the points without a dense vector, unless they are many; 2 ms at 100,000 points."""
+        where = qe.Filter(must_not=[qe.HasVectorCondition(DENSE)])
+        request = qe.ScrollRequest(
+            limit=_MOST_WITHOUT_DENSE + 1, filter=where, with_payload=False, with_vector=False
+        )
+        rows, _ = self._shard.scroll(request)
+        self._without_dense = None if len(rows) > _MOST_WITHOUT_DENSE else {str(row.id) for row in rows}
+
+    def _note_without_dense(self, points: Sequence[Point]) -> None:
+        """Deleted points stay in the set: they are never hits, and may come back as they were."""
+        if self._without_dense is None:
+            return
+        self._without_dense.difference_update(point.id for point in points)
+        self._without_dense.update(point.id for point in points if point.embedding.dense is None)
+        if len(self._without_dense) > _MOST_WITHOUT_DENSE:
+            self._without_dense = None
+
+    def _note_size(self) -> None:
+        """A shard too small for a graph is scanned, and by its full vectors: that is exact and quick."""
+        self._scanned = self.points * self.spec.dimensions * 4 <= _FULL_SCAN_KB * 1024
+
     def _dense_params(self, exact: bool, hnsw_ef: int) -> qe.SearchParams:
         quantization: qe.QuantizationSearchParams | None = None
         if self._quantized:
-            quantization = qe.QuantizationSearchParams(ignore=exact, rescore=True, oversampling=2.0)
+            whole = exact or self._scanned
+            quantization = qe.QuantizationSearchParams(ignore=whole, rescore=True, oversampling=2.0)
         return qe.SearchParams(hnsw_ef=hnsw_ef, exact=exact, quantization=quantization)
 
     def _sparse_params(self, tenant: str) -> qe.SearchParams | None:
@@ -352,9 +394,13 @@ def _check_segments(folder: Path) -> None:
 
 
 def _request(
-    query: qe.Query, top_k: int, where: qe.Filter | None, params: qe.SearchParams | None
+    query: qe.Query,
+    top_k: int,
+    where: qe.Filter | None,
+    params: qe.SearchParams | None,
+    with_payload: bool,
 ) -> qe.QueryRequest:
-    return qe.QueryRequest(limit=top_k, query=query, filter=where, params=params, with_payload=True)
+    return qe.QueryRequest(limit=top_k, query=query, filter=where, params=params, with_payload=with_payload)
 
 
 def _sparse(vector: SparseVector) -> qe.SparseVector:
@@ -372,12 +418,11 @@ def _vectors(embedding: Embedding) -> dict[str, _NamedVector]:
     return vectors
 
 
-def _hits(rows: Sequence[qe.ScoredPoint]) -> list[Hit]:
-    """Ranked hits; the engine leaves the order of equal scores open, so the id decides."""
-    ordered = sorted(
-        ((-row.score, str(row.id), row.payload or {}) for row in rows), key=lambda item: item[:2]
-    )
-    return [Hit(key, -negative, rank, payload) for rank, (negative, key, payload) in enumerate(ordered, 1)]
+def _side(rows: Sequence[qe.ScoredPoint], with_payload: bool) -> Side:
+    """Columns, best first; the engine leaves the order of equal scores open, so the id decides."""
+    ordered = sorted((-row.score, str(row.id), place) for place, row in enumerate(rows))
+    payloads = [rows[place].payload or {} for _, _, place in ordered] if with_payload else None
+    return Side([key for _, key, _ in ordered], [-score for score, _, _ in ordered], payloads)
 
 
 def _stored(row: qe.Record) -> StoredPoint:

@@ -148,6 +148,7 @@ class EmbeddedCollection:
         mode: Mode = "hybrid",
         filter: Filter | None = None,
         exact: bool = False,
+        with_payload: bool = True,
     ) -> SideHits:
         check_embedding(query, self.spec.dimensions, "query")
         check_top_k(top_k)
@@ -161,6 +162,7 @@ class EmbeddedCollection:
                 wire.filter_to_wire(filter),
                 exact,
                 self._settings.hnsw_ef,
+                with_payload,
             ],
         )
         return wire.sides_from_wire(body)

@@ -109,6 +109,7 @@ def read_description(layout: Layout) -> tuple[CollectionSpec, EngineParameters]:
 
     Raises:
         CollectionError: there is none, or a newer version wrote it.
+        FingerprintMismatchError: an earlier version named its points.
         DamagedShardError: the file cannot be read.
     """
     try:
@@ -117,7 +118,7 @@ def read_description(layout: Layout) -> tuple[CollectionSpec, EngineParameters]:
             raise CollectionError(
                 f"{layout.description} has format {body['format']!r}; this version reads format {_FORMAT}"
             )
-        return CollectionSpec(**body["spec"]), EngineParameters(**body["parameters"])
+        return CollectionSpec.stored(body["spec"]), EngineParameters(**body["parameters"])
     except FileNotFoundError as error:
         raise CollectionError(
             f"no collection in {layout.folder}; create one with: python -m indexing PATH"

@@ -32,13 +32,12 @@ Arguments = Sequence[Any]
 
 
 def _search(shard: Shard, arguments: Arguments) -> Any:
-    embedding, tenant, top_k, mode, wanted, exact, hnsw_ef = arguments
+    embedding, tenant, top_k, mode, wanted, exact, hnsw_ef, with_payload = arguments
     query = wire.embedding_from_wire(embedding)
     check_embedding(query, shard.spec.dimensions, "query")
     check_top_k(top_k)
-    return wire.sides_to_wire(
-        shard.search(query, tenant, top_k, mode, wire.filter_from_wire(wanted), exact, hnsw_ef)
-    )
+    where = wire.filter_from_wire(wanted)
+    return wire.sides_to_wire(shard.search(query, tenant, top_k, mode, where, exact, hnsw_ef, with_payload))
 
 
 def _token_matches(shard: Shard, arguments: Arguments) -> Any:

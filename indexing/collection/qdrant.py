@@ -25,6 +25,7 @@ from indexing.collection.protocol import (
     DENSE,
     INTEGER_FIELDS,
     KEYWORD_FIELDS,
+    LINKED_FIELDS,
     POOLED,
     SPARSE,
     TOKENS,
@@ -181,6 +182,7 @@ class QdrantCollection:
         mode: Mode = "hybrid",
         filter: Filter | None = None,
         exact: bool = False,
+        with_payload: bool = True,
     ) -> SideHits:
         check_embedding(query, self.spec.dimensions, "query")
         check_top_k(top_k)
@@ -189,14 +191,13 @@ class QdrantCollection:
         dense_on = mode != "sparse" and query.dense is not None
         sparse_on = mode != "dense" and len(query.sparse) > 0
         if dense_on and query.dense is not None:
-            requests.append(
-                self._request(query.dense.tolist(), DENSE, top_k, where, self._dense_params(exact))
-            )
+            params = self._dense_params(exact)
+            requests.append(self._request(query.dense.tolist(), DENSE, top_k, where, params, with_payload))
         if sparse_on:
             params = None
             if self.spec.sparse_idf:
                 params = models.SearchParams(idf=models.IdfCorpusParams(corpus=tenant_filter(tenant)))
-            requests.append(self._request(sparse(query.sparse), SPARSE, top_k, where, params))
+            requests.append(self._request(sparse(query.sparse), SPARSE, top_k, where, params, with_payload))
         if not requests:
             return SideHits((), (), 0.0)
         started = time.perf_counter()
@@ -219,10 +220,15 @@ class QdrantCollection:
 
     @staticmethod
     def _request(
-        query: Any, using: str, top_k: int, where: models.Filter | None, params: models.SearchParams | None
+        query: Any,
+        using: str,
+        top_k: int,
+        where: models.Filter | None,
+        params: models.SearchParams | None,
+        with_payload: bool,
     ) -> models.QueryRequest:
         return models.QueryRequest(
-            query=query, using=using, limit=top_k, filter=where, params=params, with_payload=True
+            query=query, using=using, limit=top_k, filter=where, params=params, with_payload=with_payload
         )
 
     async def token_matches(self, tokens: FloatArray, ids: Sequence[str], *, tenant: str) -> TokenMatches:
@@ -323,23 +329,28 @@ def has_vector(name: str) -> models.Filter:
     return models.Filter(must=[models.HasVectorCondition(has_vector=name)])
 
 
+def quantization_config(settings: CollectionSettings) -> models.QuantizationConfig | None:
+    """The dense vectors' quantization, as the embedded home has it."""
+    if settings.quantization == "scalar":
+        scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+        return models.ScalarQuantization(scalar=scalar)
+    if settings.quantization == "binary":
+        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
+    return None
+
+
 async def create_collection(
     client: AsyncQdrantClient, spec: CollectionSpec, settings: CollectionSettings
 ) -> None:
     """Create the collection with the same vectors and payload indexes as the embedded home."""
-    quantization: models.QuantizationConfig | None = None
-    if settings.quantization == "scalar":
-        quantization = models.ScalarQuantization(
-            scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99)
-        )
-    elif settings.quantization == "binary":
-        quantization = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
     await client.create_collection(
         settings.name,
         vectors_config={
             # Quantization is the dense vectors' own: a default for all would copy token vectors too.
             DENSE: models.VectorParams(
-                size=spec.dimensions, distance=models.Distance.COSINE, quantization_config=quantization
+                size=spec.dimensions,
+                distance=models.Distance.COSINE,
+                quantization_config=quantization_config(settings),
             ),
             **token_params(spec, settings),
         },
@@ -353,11 +364,14 @@ async def create_collection(
         keyword = models.KeywordIndexParams(
             type=models.KeywordIndexType.KEYWORD,
             is_tenant=True if field == "tenant" else None,
+            enable_hnsw=field in LINKED_FIELDS,
             prefix=True if field in _PREFIX_FIELDS else None,
         )
         await client.create_payload_index(settings.name, field, keyword, wait=True)
     for field in INTEGER_FIELDS:
-        integer = models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=True)
+        integer = models.IntegerIndexParams(
+            type=models.IntegerIndexType.INTEGER, lookup=True, range=True, enable_hnsw=False
+        )
         await client.create_payload_index(settings.name, field, integer, wait=True)
 
 
@@ -366,12 +380,13 @@ async def stored_spec(client: AsyncQdrantClient, name: str) -> CollectionSpec | 
 
     Raises:
         CollectionError: a collection of this name exists and is not Winnow's.
+        FingerprintMismatchError: an earlier version named its points.
     """
     if not await client.collection_exists(name):
         return None
     body = ((await client.get_collection(name)).config.metadata or {}).get(SPEC_KEY)
     try:
-        return CollectionSpec(**(body or {}))
+        return CollectionSpec.stored(body or {})
     except TypeError as error:
         raise CollectionError(
             f"the Qdrant collection {name!r} was not made by Winnow; choose another name: collection.name"

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from indexing.collection.generations import data_range
@@ -24,7 +24,8 @@ BUDGET = 2 * 2**30
 
 # What a search reads, the most often read first. Sparse vectors are read as postings (vector_index);
 # stored token vectors stay on the disk until asked for.
-_PARTS = ("vector_index-", "vector_storage-dense", "payload_storage", "payload_index")
+_PARTS = ("vector_index-", "vector_storage-dense", "payload_index", "payload_storage")
+_QUANTIZED = "quantized.data"
 _BLOCK = 2**20
 
 
@@ -37,9 +38,23 @@ def start_read_ahead(shard: Path) -> threading.Thread:
 
 def read_ahead(shard: Path, budget: int = BUDGET) -> int:
     """Return how many bytes were read, holes not counted; files that are gone meanwhile are passed over."""
+    return _read_files(_files(shard), budget)
+
+
+def read_quantized(shard: Path, budget: int = BUDGET) -> int:
+    """Read the quantized vectors, which the engine is about to copy into memory; returns how many bytes.
+
+    It does so through a mapping that it reads page by page and then asks the
+    system to forget: from a file that is not in the page cache that takes ten
+    times as long (0.9 s for 100,000 sentences).
+    """
+    return _read_files((path for path in _found(shard) if path.name == _QUANTIZED), budget)
+
+
+def _read_files(paths: Iterable[Path], budget: int) -> int:
     left = budget
     buffer = bytearray(_BLOCK)
-    for path in _files(shard):
+    for path in paths:
         try:
             left -= _read_file(path, buffer, left)
         except OSError as error:
@@ -56,10 +71,15 @@ def _read(shard: Path) -> None:
 
 
 def _files(shard: Path) -> Iterator[Path]:
-    """What a search reads, in the order of ``_PARTS``; folders that go meanwhile are passed over."""
-    found = [Path(folder, name) for folder, _, names in os.walk(shard / "segments") for name in sorted(names)]
+    """What a search reads from its file, in the order of ``_PARTS``."""
+    found = [path for path in _found(shard) if path.name != _QUANTIZED]
     for prefix in _PARTS:
         yield from (path for path in found if _part(path, shard).startswith(prefix))
+
+
+def _found(shard: Path) -> list[Path]:
+    """Every file of the segments; folders that go meanwhile are passed over."""
+    return [Path(folder, name) for folder, _, names in os.walk(shard / "segments") for name in sorted(names)]
 
 
 def _part(path: Path, shard: Path) -> str:

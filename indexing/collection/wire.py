@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from asyncio import IncompleteReadError, StreamReader
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
@@ -37,7 +37,7 @@ from indexing.errors import (
 )
 from indexing.records import Embedding, FloatArray, Hit, Point, SideHits, SparseVector, TokenVectors
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_FRAME = 128 * 2**20
 _HEADER = struct.Struct("<2sHI")
 _MAGIC = b"Wn"
@@ -212,21 +212,38 @@ def stored_from_wire(body: Sequence[Any]) -> StoredPoint:
     return StoredPoint(key, payload, None if embedding is None else embedding_from_wire(embedding))
 
 
-def sides_to_wire(sides: SideHits) -> list[Any]:
-    return [
-        sides.engine_ms,
-        [[hit.id, hit.score, hit.payload] for hit in sides.dense],
-        [[hit.id, hit.score, hit.payload] for hit in sides.sparse],
-    ]
+class Side(NamedTuple):
+    """One side's hits as columns, best first; no ``payloads`` where none were asked for."""
+
+    ids: list[str]
+    scores: list[float]
+    payloads: list[dict[str, Any]] | None
+
+
+class Sides(NamedTuple):
+    """What a search of the engine returns: its :class:`SideHits` before they are made."""
+
+    dense: Side
+    sparse: Side
+    engine_ms: float
+    without_dense: list[str] | None
+
+
+def sides_to_wire(sides: Sides) -> list[Any]:
+    return [sides.engine_ms, sides.dense, sides.sparse, sides.without_dense]
 
 
 def sides_from_wire(body: Sequence[Any]) -> SideHits:
-    elapsed, dense, sparse = body
-    return SideHits(_hits(dense), _hits(sparse), elapsed)
+    elapsed, dense, sparse, without_dense = body
+    known = None if without_dense is None else frozenset(without_dense)
+    return SideHits(_hits(*dense), _hits(*sparse), elapsed, known)
 
 
-def _hits(rows: Sequence[Any]) -> list[Hit]:
-    return [Hit(key, score, rank, payload) for rank, (key, score, payload) in enumerate(rows, 1)]
+def _hits(ids: list[str], scores: list[float], payloads: list[dict[str, Any]] | None) -> list[Hit]:
+    ranks = range(1, len(ids) + 1)
+    if payloads is None:
+        return list(map(Hit, ids, scores, ranks))
+    return list(map(Hit, ids, scores, ranks, payloads))
 
 
 def filter_to_wire(wanted: Filter | None) -> list[Any] | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from qdrant_client.http import models
 
 from indexing.collection.protocol import DENSE, INTEGER_FIELDS, KEYWORD_FIELDS, SPARSE
+from indexing.collection.qdrant import quantization_config
 from indexing.settings import CollectionSettings
 from serving.access.principal import Principal
 from serving.qdrant_api.filters import filter_of
@@ -57,7 +58,13 @@ def _config(settings: CollectionSettings, spec: dict[str, object], size: int) ->
     modifier = models.Modifier.IDF if spec["sparse_idf"] else None
     return models.CollectionConfig(
         params=models.CollectionParams(
-            vectors={DENSE: models.VectorParams(size=size, distance=models.Distance.COSINE)},
+            vectors={
+                DENSE: models.VectorParams(
+                    size=size,
+                    distance=models.Distance.COSINE,
+                    quantization_config=quantization_config(settings),
+                )
+            },
             sparse_vectors={SPARSE: models.SparseVectorParams(modifier=modifier)},
             shard_number=1,
             replication_factor=1,
@@ -72,18 +79,8 @@ def _config(settings: CollectionSettings, spec: dict[str, object], size: int) ->
             default_segment_number=2, indexing_threshold=_INDEXING_KB, flush_interval_sec=5
         ),
         wal_config=models.WalConfig(wal_capacity_mb=_WAL_MB, wal_segments_ahead=0),
-        quantization_config=_quantization(settings),
         metadata={"winnow": json.loads(json.dumps(spec))},
     )
-
-
-def _quantization(settings: CollectionSettings) -> models.QuantizationConfig | None:
-    if settings.quantization == "scalar":
-        scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99)
-        return models.ScalarQuantization(scalar=scalar)
-    if settings.quantization == "binary":
-        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
-    return None
 
 
 def _keyword(field: str, points: int) -> models.PayloadIndexInfo:

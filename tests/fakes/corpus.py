@@ -18,8 +18,8 @@ from indexing.catalog.records import Window
 from indexing.collection.filters import Filter
 from indexing.collection.protocol import CollectionInfo, CollectionSpec, StoredPoint
 from indexing.encoders.protocols import Fingerprint
-from indexing.identity import point_id
-from indexing.records import Embedding, FloatArray, Hit, Mode, SideHits, SparseVector
+from indexing.identity import point_id, point_prefix, split_point_id
+from indexing.records import NO_PAYLOAD, Embedding, FloatArray, Hit, Mode, SideHits, SparseVector
 
 DIMENSIONS = 27
 _SENTENCE = re.compile(r"[^.?!。？！]+[.?!。？！]*")
@@ -105,28 +105,30 @@ class FakeCatalog:
 
     def __init__(self, documents: Sequence[FakeDocument]) -> None:
         self.documents = {(one.tenant, one.doc_id, one.version): one for one in documents}
+        self.by_prefix = {point_prefix(*key): one for key, one in self.documents.items()}
         self.calls: list[int] = []
 
-    def windows(self, tenant: str, wanted: Sequence[tuple[str, str, int]], size: int) -> list[Window | None]:
-        self.calls.append(len(wanted))
-        return [self._window(tenant, *one, size) for one in wanted]
+    def windows(self, tenant: str, points: Sequence[str], size: int) -> list[Window | None]:
+        self.calls.append(len(points))
+        return [self._window(tenant, *split_point_id(point), size) for point in points]
 
     def text(self, tenant: str, doc_id: str) -> str:
         return next(
             one.text for one in self.documents.values() if (one.tenant, one.doc_id) == (tenant, doc_id)
         )
 
-    def _window(self, tenant: str, doc_id: str, version: str, ordinal: int, size: int) -> Window | None:
-        document = self.documents.get((tenant, doc_id, version))
-        if document is None or not document.live:
+    def _window(self, tenant: str, prefix: str, ordinal: int, size: int) -> Window | None:
+        document = self.by_prefix.get(prefix)
+        if document is None or document.tenant != tenant or not document.live:
             return None
         first, last = max(0, ordinal - size), min(len(document.spans) - 1, ordinal + size)
         spans = tuple(document.spans[first : last + 1])
         start, end = spans[0][0], spans[-1][1]
         return Window(
             tenant=tenant,
-            doc_id=doc_id,
-            version=version,
+            doc_id=document.doc_id,
+            version=document.version,
+            ordinal=ordinal,
             first=first,
             last=last,
             start=start,
@@ -136,6 +138,8 @@ class FakeCatalog:
             title=document.title,
             source=document.sources[0],
             sources=document.sources,
+            section="",
+            metadata=document.metadata,
         )
 
 
@@ -173,8 +177,11 @@ class FakeCollection:
         mode: Mode = "hybrid",
         filter: Filter | None = None,
         exact: bool = False,
+        with_payload: bool = True,
     ) -> SideHits:
-        self.searches.append({"tenant": tenant, "top_k": top_k, "mode": mode, "filter": filter})
+        self.searches.append(
+            {"tenant": tenant, "top_k": top_k, "mode": mode, "filter": filter, "with_payload": with_payload}
+        )
         rows = [row for row in self.rows if row[2]["tenant"] == tenant and _passes(row[2], filter)]
         dense: list[tuple[float, str, dict[str, object]]] = []
         sparse: list[tuple[float, str, dict[str, object]]] = []
@@ -183,7 +190,7 @@ class FakeCollection:
                 dense.append((dot(query.dense, embedding.dense), identity, payload))
             if mode != "dense" and (score := overlap(query.sparse, embedding.sparse)) > 0:
                 sparse.append((score, identity, payload))
-        return SideHits(_ranked(dense, top_k), _ranked(sparse, top_k), 0.01)
+        return SideHits(_ranked(dense, top_k, with_payload), _ranked(sparse, top_k, with_payload), 0.01)
 
     async def retrieve(
         self, ids: Sequence[str], *, tenant: str, with_vectors: bool = False
@@ -213,9 +220,12 @@ def overlap(one: SparseVector, other: SparseVector) -> float:
     return sum(weights.get(i, 0.0) * value for i, value in zip(other.indices, other.values, strict=True))
 
 
-def _ranked(found: list[tuple[float, str, dict[str, object]]], top_k: int) -> list[Hit]:
+def _ranked(found: list[tuple[float, str, dict[str, object]]], top_k: int, with_payload: bool) -> list[Hit]:
     best = sorted(found, key=lambda one: (-one[0], one[1]))[:top_k]
-    return [Hit(identity, score, rank, payload) for rank, (score, identity, payload) in enumerate(best, 1)]
+    return [
+        Hit(identity, score, rank, payload if with_payload else NO_PAYLOAD)
+        for rank, (score, identity, payload) in enumerate(best, 1)
+    ]
 
 
 def _passes(payload: dict[str, object], filter: Filter | None) -> bool:

@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from indexing.catalog.records import DocumentRecord, JobRecord, Window
 from indexing.collection.protocol import CollectionInfo, CollectionSpec
 from indexing.errors import NotFoundError, QueryError
+from indexing.identity import point_id, point_prefix, split_point_id
 from indexing.records import DEFAULT_TENANT, Embedding, Sentence, SparseVector
 from indexing.settings import Settings, load_settings
 from retrieval.generation.protocol import Generator
@@ -133,18 +134,22 @@ class FakeCatalog:
             for ordinal, match in enumerate(found)
         ]
 
-    def windows(self, tenant: str, wanted: Sequence[tuple[str, str, int]], size: int) -> list[Window | None]:
-        return [self._window(tenant, *one, size) for one in wanted]
+    def windows(self, tenant: str, points: Sequence[str], size: int) -> list[Window | None]:
+        return [self._window(tenant, *split_point_id(point), size) for point in points]
 
-    def _window(self, tenant: str, doc_id: str, version: str, ordinal: int, size: int) -> Window | None:
-        if doc_id not in self.texts or self.document(tenant, doc_id).version != version:
+    def _window(self, tenant: str, prefix: str, ordinal: int, size: int) -> Window | None:
+        versions = {doc_id: self.document(tenant, doc_id).version for doc_id in self.texts}
+        prefixes = {point_prefix(tenant, *one): one for one in versions.items()}
+        if prefix not in prefixes:
             return None
+        doc_id, version = prefixes[prefix]
         shown = self.sentences(tenant, doc_id)[max(0, ordinal - size) : ordinal + size + 1]
         start, end = shown[0].start, shown[-1].end
         return Window(
             tenant=tenant,
             doc_id=doc_id,
             version=version,
+            ordinal=ordinal,
             first=shown[0].ordinal,
             last=shown[-1].ordinal,
             start=start,
@@ -154,6 +159,8 @@ class FakeCatalog:
             title=doc_id.title(),
             source=f"file:{doc_id}",
             sources=(f"file:{doc_id}",),
+            section=shown[0].section,
+            metadata={"year": 2024},
             pages=tuple(one.page for one in shown),
         )
 
@@ -267,7 +274,7 @@ class FakeSearcher:
 def _result(rank: int, shared: int, document: DocumentRecord, sentence: Sentence, text: str) -> SearchResult:
     doc_id = document.doc_id
     return SearchResult(
-        id=f"{doc_id}-{sentence.ordinal}",
+        id=point_id(document.tenant, doc_id, document.version, sentence.ordinal),
         doc_id=doc_id,
         source=f"file:{doc_id}",
         title=doc_id.title(),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from indexing.catalog import open_catalog
 from indexing.catalog.staging import AddDocument, BeginSource, FinishSource
 from indexing.errors import CatalogError, NotFoundError
+from indexing.identity import point_id
 from indexing.parsing.prepare import BLOCK_CHARS, prepare
 from indexing.records import Extraction, Heading, Sentence
 from indexing.settings import IndexingSettings
@@ -77,6 +78,10 @@ def catalog(tmp_path):
     opened.close()
 
 
+def point(doc_id, version, ordinal):
+    return point_id("default", doc_id, version, ordinal)
+
+
 def long_text(lines):
     return "".join(f"Line {n} of a long text {'x' * (n % 37)}.\n\n" for n in range(lines))
 
@@ -99,9 +104,12 @@ def test_windows_are_exact_slices_across_blocks(catalog):
     version = store(catalog, document)
     sentences = line_sentences(Extraction(text=text), max_chars=0, unit="sentence")
     edges = [block.first_ordinal for block in document.blocks]
-    wanted = [("d", version, ordinal) for ordinal in [0, 1, *edges, edges[1] - 1, len(sentences) - 1]]
+    ordinals = [0, 1, *edges, edges[1] - 1, len(sentences) - 1]
+    wanted = [point("d", version, ordinal) for ordinal in ordinals]
     for size in (0, 1, 3, 200):
-        for (_, _, ordinal), window in zip(wanted, catalog.windows("default", wanted, size), strict=True):
+        for ordinal, window in zip(ordinals, catalog.windows("default", wanted, size), strict=True):
+            assert (window.doc_id, window.version, window.ordinal) == ("d", version, ordinal)
+            assert window.sentence == sentences[ordinal].text == text[slice(*window.span)]
             first, last = max(ordinal - size, 0), min(ordinal + size, len(sentences) - 1)
             assert (window.first, window.last) == (first, last)
             assert window.spans == tuple((s.start, s.end) for s in sentences[first : last + 1])
@@ -112,11 +120,17 @@ def test_windows_are_exact_slices_across_blocks(catalog):
 
 def test_windows_of_what_is_not_live_are_none(catalog):
     version = store(catalog, prepared("One.\nTwo.\n"))
-    wanted = [("d", version, 0), ("d", "0" * 16, 0), ("other", version, 0), ("d", version, 2)]
-    wanted.append(("d", version, 1))
+    places = [
+        ("d", version, 0),
+        ("d", "0" * 16, 0),
+        ("other", version, 0),
+        ("d", version, 2),
+        ("d", version, 1),
+    ]
+    wanted = [point(*place) for place in places]
     found = catalog.windows("default", wanted, 1)
     assert [window is not None for window in found] == [True, False, False, False, True]
-    assert catalog.windows("elsewhere", wanted[:1], 1) == [None]
+    assert catalog.windows("elsewhere", wanted[:1], 1) == [None], "the id of another tenant's sentence"
     assert catalog.windows("default", [], 1) == []
     catalog.staging.forget_document("default", "d")
     assert catalog.windows("default", wanted[:1], 1) == [None]
@@ -138,7 +152,9 @@ def test_pages_and_sections_come_back(catalog):
     text = "Intro\nHead\nA.\nB.\nC.\n"
     fields = {"headings": (Heading(6, 1, "Head"),), "pages": (0, 14)}
     version = store(catalog, prepared(text, **fields))
-    [window] = catalog.windows("default", [("d", version, 3)], 2)
+    [window] = catalog.windows("default", [point("d", version, 3)], 2)
+    assert (window.section, window.page) == ("Head", 2)
+    assert catalog.windows("default", [point("d", version, 0)], 2)[0].section == ""
     assert window.pages == (1, 1, 2, 2)
     found = catalog.sentences("default", "d")
     assert [(s.text, s.section, s.page) for s in found] == [
@@ -177,11 +193,11 @@ def test_a_staged_version_is_not_seen_until_it_is_live(catalog):
     steps = [BeginSource("file:a"), AddDocument("file:a", prepared("New text.\n"), DIGEST)]
     catalog.staging.apply("default", steps, {})
     assert catalog.text("default", "d") == "Old text.\n"
-    assert catalog.windows("default", [("d", old, 0)], 0)[0].text == "Old text."
+    assert catalog.windows("default", [point("d", old, 0)], 0)[0].text == "Old text."
     (staged,) = [stored for stored in catalog.lifecycle.to_embed() if stored.state == "staged"]
     assert catalog.lifecycle.record({staged.key: 1}, [staged.key]) == 1
     assert catalog.text("default", "d") == "New text.\n"
-    assert catalog.windows("default", [("d", old, 0)], 0) == [None]
+    assert catalog.windows("default", [point("d", old, 0)], 0) == [None]
     assert [stored.version for stored in catalog.lifecycle.retiring()] == [old]
 
 
@@ -221,7 +237,7 @@ def test_nobody_waits_for_a_connection(catalog):
     with contextlib.ExitStack() as held:
         for _ in range(40):
             held.enter_context(catalog._engine.connect())
-        assert catalog.windows("default", [("d", version, 0)], 1)[0].text == "One.\nTwo."
+        assert catalog.windows("default", [point("d", version, 0)], 1)[0].text == "One.\nTwo."
 
 
 def test_commits_are_synced_to_the_disk(catalog):
@@ -257,7 +273,7 @@ def test_readers_and_a_writer_share_the_catalogue(catalog):
     def read():
         while not stop.is_set():
             for version, text in list(versions.items()):
-                window = catalog.windows("default", [("d", version, 0)], 1)[0]
+                window = catalog.windows("default", [point("d", version, 0)], 1)[0]
                 if window is not None and window.text != text:
                     faults.append((version, window.text))
 

@@ -24,6 +24,7 @@ ROW = {
     "embedded": 0,
     "metadata": {},
     "indexed_at": "2024",
+    "points": "p",
 }
 
 

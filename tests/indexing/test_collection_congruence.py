@@ -127,6 +127,16 @@ async def compare(rng: np.random.Generator, left: Collection, right: Collection)
         same_hits(list(found[0].dense), list(found[1].dense), top_k, where)
         same_hits(list(found[0].sparse), list(found[1].sparse), top_k, where)
         assert {hit.payload["tenant"] for hit in (*found[0].dense, *found[0].sparse)} <= {tenant}
+        for home, sides in zip((left, right), found, strict=True):
+            bare = await home.search(
+                query, tenant=tenant, top_k=top_k, mode=mode, filter=wanted, exact=True, with_payload=False
+            )
+            for side, full in ((bare.dense, sides.dense), (bare.sparse, sides.sparse)):
+                same_hits(list(side), [hit._replace(payload={}) for hit in full], top_k, where)
+            if sides.without_dense is not None:
+                ids = [hit.id for hit in sides.sparse]
+                rows = await home.retrieve(ids, tenant=tenant, with_vectors=True)
+                assert sides.without_dense == {row.id for row in rows if row.embedding.dense is None}, where
         for key in ("doc_id", "section", "page", "version"):
             facets = [await home.facet(key, tenant=tenant, filter=wanted, limit=8) for home in (left, right)]
             assert facets[0] == facets[1], (where, key)

@@ -274,7 +274,7 @@ def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
         layout.folder.mkdir(parents=True)
         layout.description.write_text(
             '{"format": 1, "spec": {"dimensions": 16, "dense_fingerprint": "dense-a", '
-            '"sparse_fingerprint": "sparse-a", "sparse_idf": true}, "parameters": {}}'
+            '"sparse_fingerprint": "sparse-a", "sparse_idf": true, "point_ids": 2}, "parameters": {}}'
         )
         layout.shards.write_text("not a folder")
         with pytest.raises(CollectionUnavailableError, match=r"engine\.log"):

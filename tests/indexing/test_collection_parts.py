@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -127,8 +127,8 @@ def test_foreign_cut_and_oversized_frames(monkeypatch: pytest.MonkeyPatch) -> No
     good = wire.frame([1, 2, 3])
     with pytest.raises(WireError, match="does not speak"):
         read(b"GET / HTTP/1.1\r\n\r\n")
-    with pytest.raises(WireError, match="protocol 2"):
-        read(good[:2] + b"\2\0" + good[4:])
+    with pytest.raises(WireError, match="protocol 9"):
+        read(good[:2] + b"\t\0" + good[4:])
     with pytest.raises(WireError, match="inside a frame"):
         read(good[:-1])
     with pytest.raises(WireError, match="inside a frame"):
@@ -164,8 +164,19 @@ def test_vectors_come_back_bit_for_bit(terms: dict[int, float], dense: list[floa
 
 
 def test_hits_come_back_ranked() -> None:
-    sides = SideHits([Hit("a", 0.5, 1, {"x": 1}), Hit("b", 0.25, 2, {})], [], 1.5)
-    assert wire.sides_from_wire(wire.unpack(wire.pack(wire.sides_to_wire(sides)))) == sides
+    dense, none = wire.Side(["a", "b"], [0.5, 0.25], [{"x": 1}, {}]), wire.Side([], [], None)
+    sides = wire.Sides(dense, none, 1.5, None)
+    hits = [Hit("a", 0.5, 1, {"x": 1}), Hit("b", 0.25, 2, {})]
+    assert wire.sides_from_wire(wire.unpack(wire.pack(wire.sides_to_wire(sides)))) == SideHits(hits, [], 1.5)
+
+
+def test_hits_without_payload_have_an_empty_one() -> None:
+    sides = wire.Sides(wire.Side([], [], None), wire.Side(["b"], [0.25], None), 1.5, ["b"])
+    found = wire.sides_from_wire(wire.unpack(wire.pack(wire.sides_to_wire(sides))))
+    assert found.without_dense == {"b"}
+    (hit,) = found.sparse
+    assert hit == Hit("b", 0.25, 1)
+    assert hit.payload == {}
 
 
 def subclasses(kind: type[WinnowError]) -> set[type[WinnowError]]:
@@ -248,6 +259,17 @@ def test_the_description_is_written_once(tmp_path: Path) -> None:
     layout.description.write_text('{"format": 99}')
     with pytest.raises(CollectionError, match="format 99"):
         read_description(layout)
+
+
+@pytest.mark.parametrize("way", [None, 1, 3])
+def test_a_spec_with_ids_of_another_way_is_refused(way: int | None) -> None:
+    body = asdict(SPEC)
+    assert CollectionSpec.stored(body) == SPEC
+    del body["point_ids"]
+    with pytest.raises(FingerprintMismatchError, match=r"in way [13].*python -m indexing reindex"):
+        CollectionSpec.stored(body if way is None else {**body, "point_ids": way})
+    with pytest.raises(TypeError):
+        CollectionSpec.stored({})
 
 
 def test_a_mismatch_names_both_sides() -> None:

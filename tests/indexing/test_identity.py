@@ -9,20 +9,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexing.errors import InputError
-from indexing.identity import NAMESPACE, file_doc_id, point_id, version_of
+from indexing.identity import file_doc_id, point_id, point_prefix, prefix_of, split_point_id, version_of
 from indexing.records import Extraction, Heading
 
 PART = st.text(alphabet=st.characters(exclude_categories=("Cs",), exclude_characters="\x1f"), max_size=12)
 
 
-def test_point_id_is_the_uuid5_that_neighbours_can_compute():
-    assert point_id("t", "d", "v", 3) == str(uuid.uuid5(NAMESPACE, "t\x1fd\x1fv\x1f3"))
+@given(PART, PART, PART, st.integers(0, 2**32 - 1))
+def test_a_point_id_is_a_uuid8_that_says_its_document_and_ordinal(tenant, doc_id, version, ordinal):
+    identity = point_id(tenant, doc_id, version, ordinal)
+    parsed = uuid.UUID(identity)
+    assert (str(parsed), parsed.version, parsed.variant) == (identity, 8, uuid.RFC_4122)
+    assert split_point_id(identity) == (point_prefix(tenant, doc_id, version), ordinal)
+    assert prefix_of(identity) == point_prefix(tenant, doc_id, version)
+
+
+def test_a_documents_ids_follow_its_ordinals():
+    ids = [point_id("t", "d", "v", ordinal) for ordinal in (0, 9, 10, 99, 100, 65_536)]
+    assert ids == sorted(ids)
+
+
+@pytest.mark.parametrize("ordinal", [-1, 2**32])
+def test_an_ordinal_out_of_range_is_refused(ordinal):
+    with pytest.raises(InputError, match="ordinal is a number from 0 to 4294967295"):
+        point_id("t", "d", "v", ordinal)
 
 
 def test_point_ids_are_golden():
     """A change here orphans every collection there is."""
-    assert point_id("default", "report", "0123456789abcdef", 0) == "49fbfe97-dab8-54a4-afe7-32899eed48f8"
-    assert point_id("默认", "文档", "0123456789abcdef", 12) == "ca0612c2-d69f-5261-8b35-46a66d54a4c3"
+    assert point_id("default", "report", "0123456789abcdef", 0) == "cda58f22-626a-88c3-a260-bd3500000000"
+    assert point_id("默认", "文档", "0123456789abcdef", 12) == "e65901e1-6890-8d32-a5c7-0e100000000c"
 
 
 @given(st.tuples(PART, PART, PART, st.integers(0, 10**6)), st.tuples(PART, PART, PART, st.integers(0, 10**6)))

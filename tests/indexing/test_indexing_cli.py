@@ -258,6 +258,25 @@ def test_the_real_parts_end_to_end(tmp_path):
     assert status["payload_bytes_per_raw_byte"] > 1
 
 
+def test_a_collection_with_the_ids_of_an_earlier_winnow_is_built_anew(tmp_path):
+    """The ids of way 1 say nothing of their sentences: refused, never searched in vain."""
+    (tmp_path / "a.md").write_text(RIVERS)
+    home = tmp_path / "home"
+    assert command(str(tmp_path / "a.md"), home=home).returncode == 0
+    description = home / "collections" / "winnow" / "collection.json"
+    body = json.loads(description.read_text())
+    assert body["spec"].pop("point_ids") == 2
+    description.write_text(json.dumps(body))
+    (tmp_path / "b.md").write_text("Another file.")
+    for arguments in ((str(tmp_path),), ("status",)):
+        refused = command(*arguments, home=home)
+        assert refused.returncode == 1
+        assert "python -m indexing reindex" in " ".join((refused.stdout + refused.stderr).split())
+    done = command("reindex", "--json", home=home)
+    assert (done.returncode, json.loads(done.stdout)["sentences"]) == (0, 5)
+    assert json.loads(command("status", "--json", home=home).stdout)["consistent"] is True
+
+
 def test_fake_and_real_encoders_share_the_protocol():
     from indexing.encoders.protocols import EncoderPair
 

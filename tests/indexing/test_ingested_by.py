@@ -7,6 +7,8 @@ import sqlite3
 from pathlib import Path
 
 from indexing.catalog import open_catalog
+from indexing.catalog.schema import SCHEMA_VERSION
+from indexing.identity import point_id
 from indexing.ingest import TextItem, add_texts, delete_document
 from indexing.jobs import run_jobs
 from indexing.records import Extraction
@@ -31,7 +33,7 @@ def send(index: Index, text: str, key: str | None, doc_id: str = "x", kind: str 
 def by(index: Index, doc_id: str = "x") -> str | None:
     """What the catalogue says of a document; its window must say the same."""
     record = index.catalog.document("default", doc_id)
-    (window,) = index.catalog.windows("default", [(doc_id, record.version, 0)], 1)
+    (window,) = index.catalog.windows("default", [point_id("default", doc_id, record.version, 0)], 1)
     assert window is not None
     assert window.ingested_by == record.ingested_by
     return record.ingested_by
@@ -69,18 +71,24 @@ def test_a_job_that_an_older_winnow_queued_names_no_key(index: Index) -> None:
     assert by(index) is None
 
 
-def test_a_catalogue_without_the_column_gets_it_and_keeps_its_documents(tmp_path: Path) -> None:
+def test_a_catalogue_without_the_columns_gets_them_and_keeps_its_documents(tmp_path: Path) -> None:
     settings = fake_settings(tmp_path / "home", read_workers=0)
     with fake_index(settings) as index:
         send(index, "From before the column.", "alice")
     with sqlite3.connect(settings.home / "catalog.db") as database:
         database.execute("ALTER TABLE documents DROP COLUMN ingested_by")
+        database.execute("DROP INDEX documents_points")
+        database.execute("ALTER TABLE documents DROP COLUMN points")
         database.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
     for _ in range(2):  # the second start finds nothing to do
         catalog = open_catalog(settings)
-        assert catalog.meta("schema_version") == "3"
+        assert catalog.meta("schema_version") == str(SCHEMA_VERSION)
         assert catalog.document("default", "x").ingested_by is None
         assert catalog.text("default", "x") == "From before the column."
+        record = catalog.document("default", "x")
+        (window,) = catalog.windows("default", [point_id("default", "x", record.version, 0)], 0)
+        assert window is not None
+        assert window.sentence == "From before the column."
         catalog.close()
     with fake_index(settings) as index:
         send(index, "After it.", "bob")

@@ -18,6 +18,7 @@ from benchmarks.index_state import all_points, compare_points
 from indexing import cli
 from indexing.catalog import open_catalog
 from indexing.catalog.generations import Pair
+from indexing.catalog.schema import SCHEMA_VERSION
 from indexing.collection.protocol import StoredPoint
 from indexing.errors import CollectionUnavailableError, EncoderError, IngestBusyError, InputError
 from indexing.ingest import add_texts, delete_document
@@ -327,7 +328,7 @@ def test_a_catalogue_of_the_first_schema_gets_the_new_tables(tmp_path: Path) -> 
             database.execute(statement)
     catalog = open_catalog(settings)
     assert catalog.generations.pair() == Pair()
-    assert catalog.meta("schema_version") == "3"
+    assert catalog.meta("schema_version") == str(SCHEMA_VERSION)
     catalog.close()
 
 

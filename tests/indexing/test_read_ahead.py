@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from indexing.collection import read_ahead as module
 from indexing.collection.edge import Shard
 from indexing.collection.layout import EngineParameters
 from indexing.collection.protocol import CollectionSpec
-from indexing.collection.read_ahead import read_ahead, start_read_ahead
+from indexing.collection.read_ahead import read_ahead, read_quantized, start_read_ahead
+from tests.fakes.points import SPEC, point
 
 MB = 2**20
 
@@ -27,6 +29,7 @@ def shard(tmp_path: Path) -> Path:
     write(segment / "vector_storage-dense" / "vectors" / "chunk_0.mmap", 3 * MB + 5)
     write(segment / "vector_index-dense" / "graph.bin", 1000)
     write(segment / "payload_storage" / "page_0.dat", 2000)
+    write(segment / "vector_storage-dense" / "quantized.data", 4 * MB + 3)
     write(segment / "vector_storage-tokens" / "chunk_0.mmap", 5 * MB)
     write(segment / "vector_storage-sparse" / "page_0.dat", 5 * MB)
     write(tmp_path / "wal" / "open-1", 5 * MB)
@@ -63,6 +66,23 @@ def test_what_cannot_be_read_is_passed_over(shard: Path, monkeypatch: pytest.Mon
 
 def test_a_shard_that_is_gone_has_nothing_to_read(shard: Path) -> None:
     assert read_ahead(shard / "nowhere") == 0
+
+
+def test_quantized_vectors_are_read_before_the_engine_loads_them(shard: Path) -> None:
+    assert read_quantized(shard) == 4 * MB + 3
+    assert read_quantized(shard, MB) == MB
+    assert read_quantized(shard / "nowhere") == 0
+
+
+def test_a_real_shard_has_quantized_vectors_of_this_name(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    parameters = EngineParameters(quantization="scalar")
+    shard = Shard.create(tmp_path / "shard", SPEC, parameters)
+    shard.upsert([point(number, rng) for number in range(200)])
+    shard.optimize()
+    shard.close()
+    assert read_quantized(tmp_path / "shard") >= 200 * SPEC.dimensions
+    Shard.load(tmp_path / "shard", SPEC, parameters).close()
 
 
 def test_a_real_shard_has_parts_of_these_names(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ RNG = np.random.default_rng(5)
 
 
 def found(shard: Shard, query: Embedding, tenant: str) -> set[str]:
-    sides = shard.search(query, tenant, 50, "hybrid", None, False, 128)
-    return {str(hit.payload["tenant"]) for hit in [*sides.dense, *sides.sparse]}
+    sides = shard.search(query, tenant, 50, "hybrid", None, False, 128, True)
+    return {str(payload["tenant"]) for side in sides[:2] for payload in side.payloads or ()}
 
 
 def shard_of(path: Path, tenants: Sequence[str]) -> Shard:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexing.errors import InputError
+from indexing.identity import point_id
 from indexing.records import Hit
 from retrieval.confidence import confidence, confidence_weights
 
@@ -46,8 +47,8 @@ def test_a_deeper_list_is_judged_by_its_beginning() -> None:
 
 
 def test_the_sentences_of_one_document_count_once() -> None:
-    first = [Hit(f"s{place}", 9.0 - place / 10, place, {"doc_id": "answer"}) for place in range(1, 6)]
-    rest = [Hit(f"r{place}", 1.0, place, {"doc_id": str(place)}) for place in range(6, 11)]
+    first = [Hit(point_id("t", "answer", "v", place), 9.0 - place / 10, place) for place in range(1, 6)]
+    rest = [Hit(point_id("t", f"other {place}", "v", 0), 1.0, place) for place in range(6, 11)]
     assert confidence([*first, *rest]) == pytest.approx(math.sqrt(5))
 
 

@@ -15,8 +15,7 @@ def reads_latin(text: str) -> float:
 
 
 def credits(query: str, *texts: str) -> dict[str, float]:
-    hits = [Hit(str(n), 1.0, n + 1, {"text": text}) for n, text in enumerate(texts)]
-    return literal_credits(query, hits, reads_latin, 0.5)
+    return literal_credits(query, {str(n): text for n, text in enumerate(texts)}, reads_latin, 0.5)
 
 
 def test_the_credit_is_the_share_of_readable_words_by_length():
@@ -41,22 +40,16 @@ def test_no_credit(query, text):
     assert credits(query, text) == {}
 
 
-def test_a_hit_without_text_gets_none():
-    assert literal_credits("BM25", [Hit("a", 1.0, 1, {})], reads_latin, 0.5) == {}
-
-
 def test_characters_of_patterns_are_taken_literally():
     assert credits("C++ a.b (x", "使用C++和a.b与x的例子在这里") == {"0": 1.0}
 
 
 def test_a_literal_answer_in_an_unreadable_text_is_not_buried_by_readable_noise():
     """Latin query, Chinese answer: the dense side can only return English noise."""
-    noise = [Hit(f"en{n}", 0.3 - n / 100, n + 1, {"text": f"English noise {n}"}) for n in range(5)]
-    sparse = [
-        Hit("zh", 9.0, 1, {"text": "Windows 95 发布于一九九五年八月二十四日，由微软公司推出。"}),
-        noise[4],
-    ]
+    noise = [Hit(f"en{n}", 0.3 - n / 100, n + 1) for n in range(5)]
+    sparse = [Hit("zh", 9.0, 1), noise[4]]
+    texts = {"zh": "Windows 95 发布于一九九五年八月二十四日，由微软公司推出。", "en4": "English noise 4"}
     sides, weights = [noise, sparse], side_weights(reads_latin("Windows 95"))
     assert rrf(sides, weights)[0].id == "en4"
-    found = literal_credits("Windows 95", sparse, reads_latin, 0.5)
+    found = literal_credits("Windows 95", texts, reads_latin, 0.5)
     assert rrf(sides, weights, credits=found)[0].id == "zh"

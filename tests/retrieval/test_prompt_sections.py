@@ -27,7 +27,22 @@ def window(ordinal: int) -> Window:
     spans = tuple(SPANS[first : last + 1])
     pages = tuple(1 + number // 3 for number in range(first, last + 1))
     return Window(
-        "t", "d", "v", first, last, start, end, TEXT[start:end], spans, "D", "file:d", ("file:d",), pages
+        tenant="t",
+        doc_id="d",
+        version="v",
+        ordinal=ordinal,
+        first=first,
+        last=last,
+        start=start,
+        end=end,
+        text=TEXT[start:end],
+        spans=spans,
+        title="D",
+        source="file:d",
+        sources=("file:d",),
+        section="",
+        metadata={},
+        pages=pages,
     )
 
 
@@ -109,9 +124,9 @@ def test_windows_of_two_documents_that_are_gone_are_both_kept() -> None:
 async def test_windows_are_read_once_and_only_for_sections() -> None:
     read: list[tuple[str, int, int]] = []
 
-    async def reader(tenant: str, places: Sequence[tuple[str, str, int]], size: int) -> list[None]:
-        read.append((tenant, len(places), size))
-        return [None] * len(places)
+    async def reader(tenant: str, points: Sequence[str], size: int) -> list[None]:
+        read.append((tenant, len(points), size))
+        return [None] * len(points)
 
     found = [result(3), result(9)]
     assert len(await gather_passages(found, "windows", tenant="acme", read=reader)) == 2

@@ -34,6 +34,7 @@ class FakeDocument:
             tenant="t",
             doc_id=self.doc_id,
             version=self.version,
+            ordinal=ordinal,
             first=first,
             last=last,
             start=start,
@@ -43,6 +44,8 @@ class FakeDocument:
             title=f"Title of {self.doc_id}",
             source=f"file:///{self.doc_id}",
             sources=(f"file:///{self.doc_id}",),
+            section="",
+            metadata={},
         )
 
 

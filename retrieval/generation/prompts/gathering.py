@@ -13,8 +13,8 @@ from retrieval.records import SearchResult
 if TYPE_CHECKING:
     from indexing.catalog.records import Window
 
-# The catalogue's ``windows``, called off the event loop: tenant, places, sentences to each side.
-ReadWindows = Callable[[str, Sequence[tuple[str, str, int]], int], Awaitable[Sequence["Window | None"]]]
+# The catalogue's ``windows``, called off the event loop: tenant, point ids, sentences to each side.
+ReadWindows = Callable[[str, Sequence[str], int], Awaitable[Sequence["Window | None"]]]
 
 
 async def gather_passages(
@@ -26,13 +26,13 @@ async def gather_passages(
         results: of one search of the tenant, best first.
         unit: "sections" shows fixed runs of sentences, which other questions
             share; "windows" what the search found.
-        read: gives the sentences around a place.
+        read: gives the sentences around a point.
 
     Raises:
         CatalogError: the documents cannot be read.
     """
     if unit == "windows":
         return [ContextPassage.of(result, rank) for rank, result in enumerate(results, start=1)]
-    places = [(one.doc_id, one.version, one.ordinal) for one in results]
-    windows = await read(tenant, places, section_reach()) if places else []
+    points = [one.id for one in results]
+    windows = await read(tenant, points, section_reach()) if points else []
     return widen(results, windows)
