@@ -206,19 +206,25 @@ def _fuse(
     """Sum each point's weighted contributions over the sides that take part."""
     _check(sides, weights, credits or {})
     total = math.fsum(weights)
-    unique = [_first_occurrences(side) for side in sides]
     parts: dict[str, list[float]] = {}
     payloads: dict[str, Mapping[str, object]] = {}
-    for hits, weight, scale in zip(unique, weights, scales, strict=True):
+    ranks: list[dict[str, int]] = []
+    scores: list[dict[str, float]] = []
+    for side, weight, scale in zip(sides, weights, scales, strict=True):
+        hits = _first_occurrences(side)
+        ids = [hit.id for hit in hits]
+        ranks.append(dict(zip(ids, range(1, len(ids) + 1), strict=True)))
+        scores.append({hit.id: hit.score for hit in hits})
         if weight == 0:
             continue
-        for hit, contribution in zip(hits, scale(hits), strict=True):
-            identity = hit.id
+        payloads = {hit.id: hit.payload for hit in hits} | payloads
+        for identity, contribution in zip(ids, scale(hits), strict=True):
             credit = credits.get(identity, 0.0) if credits else 0.0
-            parts.setdefault(identity, []).append((weight + credit * (total - weight)) * contribution)
-            payloads.setdefault(identity, hit.payload)
-    ranks = [{hit.id: rank for rank, hit in enumerate(hits, 1)} for hits in unique]
-    scores = [{hit.id: hit.score for hit in hits} for hits in unique]
+            value = (weight + credit * (total - weight)) * contribution
+            if identity in parts:
+                parts[identity].append(value)
+            else:
+                parts[identity] = [value]
     fused = [
         Fused(
             identity,
@@ -232,7 +238,9 @@ def _fuse(
     return sorted(fused, key=lambda point: (-point.score, point.id))
 
 
-def _first_occurrences(side: Ranking) -> list[Hit]:
+def _first_occurrences(side: Ranking) -> Ranking:
+    if len({hit.id for hit in side}) == len(side):
+        return side
     unique: dict[str, Hit] = {}
     for hit in side:
         unique.setdefault(hit.id, hit)

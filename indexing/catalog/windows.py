@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -69,15 +70,14 @@ def _window(tenant: str, ordinal: int, size: int, rows: list[Any]) -> Window | N
     section = ""
     for row in rows:
         first_ordinal, count, _, _, packed, packed_pages, sections = row[_OF_BLOCK:]
-        offsets = array("i", packed)
         begin = max(lowest - first_ordinal, 0)
         stop = min(ordinal + size + 1 - first_ordinal, count)
-        spans.extend((offsets[2 * i], offsets[2 * i + 1]) for i in range(begin, stop))
+        offsets = array("i", packed[8 * begin : 8 * stop])
+        spans.extend(zip(offsets[::2], offsets[1::2], strict=True))
         if packed_pages is not None:
-            numbers = array("i", packed_pages)
-            pages.extend(numbers[i] or None for i in range(begin, stop))
+            pages.extend(number or None for number in array("i", packed_pages[4 * begin : 4 * stop]))
         if 0 <= ordinal - first_ordinal < count:
-            section = _section(json.loads(sections), ordinal - first_ordinal)
+            section = _section(sections, ordinal - first_ordinal)
     last = lowest + len(spans) - 1
     if last < ordinal:
         return None  # an ordinal that this version does not have
@@ -105,10 +105,16 @@ def _window(tenant: str, ordinal: int, size: int, rows: list[Any]) -> Window | N
     )
 
 
-def _section(runs: Sequence[tuple[str, int]], place: int) -> str:
-    """The section of a block's sentence number ``place``, from runs of (section, sentences)."""
-    for name, count in runs:
+def _section(sections: str, place: int) -> str:
+    """The section of a block's sentence number ``place``."""
+    for name, count in _runs(sections):
         if place < count:
             return name
         place -= count
     return ""
+
+
+@lru_cache(4096)
+def _runs(sections: str) -> tuple[tuple[str, int], ...]:
+    """Runs of (section, sentences) from their JSON; most blocks have one of few."""
+    return tuple((name, count) for name, count in json.loads(sections))

@@ -16,6 +16,7 @@ resumed by running it again, and a step done twice changes nothing:
 from __future__ import annotations
 
 import logging
+from collections import deque
 from concurrent.futures import Future
 
 from indexing.catalog.lifecycle import AVERAGE_KEY, Lifecycle
@@ -36,6 +37,7 @@ AVERAGE_DRIFT = 0.10
 
 _IDS_PER_CALL = 5000
 _POINTS_PER_CALL = 1000
+_BATCHES_UNDER_WAY = 2
 
 
 def settle(index: Index, report: IngestReport, progress: Progress) -> None:
@@ -158,33 +160,36 @@ def _embed(index: Index, report: IngestReport, progress: Progress) -> None:
 
 
 class _Writing:
-    """Writes a batch while the next one is encoded; what the engine acknowledged is recorded, no more.
+    """Writes batches while the next one is encoded; what the engine acknowledged is recorded, no more.
 
-    One batch at a time, in order: a document's sentences are recorded as a
-    prefix.  Left by an error, it records nothing of the batch on its way: the
-    next run writes it again.
+    Two are on their way at most: the engine has the next one at hand when it
+    is done with one.  They are recorded in order, so that of a document's
+    sentences always a prefix is.  Left by an error, it records nothing of what
+    is on its way: the next run writes that again.
     """
 
     def __init__(self, index: Index, report: IngestReport, progress: Progress) -> None:
         self._index = index
         self._report = report
         self._progress = progress
-        self._batch: list[Item] = []
-        self._written: Future[None] | None = None
+        self._under_way: deque[tuple[list[Item], Future[None]]] = deque()
 
     def begin(self, batch: list[Item], points: list[Point]) -> None:
-        """Start to write ``points`` once the batch before is written and recorded."""
-        self.finish()
-        self._batch = batch
-        self._written = self._index.bridge.start(self._index.collection.upsert, points)
+        """Start to write ``points``, with one batch before them under way at most."""
+        while len(self._under_way) >= _BATCHES_UNDER_WAY:
+            self._record()
+        written = self._index.bridge.start(self._index.collection.upsert, points)
+        self._under_way.append((batch, written))
 
     def finish(self) -> None:
-        """Wait for the batch on its way and record it; raises what the engine raised."""
-        written, self._written = self._written, None
-        if written is None:
-            return
+        """Wait for what is on its way and record it; raises what the engine raised."""
+        while self._under_way:
+            self._record()
+
+    def _record(self) -> None:
+        batch, written = self._under_way.popleft()
         written.result()
-        index, batch = self._index, self._batch
+        index = self._index
         index.checkpoint("upserted")
         done = {item.document.key: item.sentence.ordinal + 1 for item in batch}
         ended = [item.document.key for item in batch if item.last]
@@ -198,8 +203,8 @@ class _Writing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._written is not None:
-            self._written.cancel()
+        for _batch, written in self._under_way:
+            written.cancel()
 
 
 def _plan(lifecycle: Lifecycle, documents: list[StoredDocument], average: float | None) -> dict[int, int]:
