@@ -32,7 +32,7 @@ EmbedQuery = Callable[[str], Awaitable[Embedding]]
 # Windows asked for beyond the wanted number in one go: hits of one passage
 # merge, and a second trip to the catalogue costs more than a few spare rows.
 _SLACK = 1.1
-_SPARE = 2
+_SPARE = 1
 # How far a fetch grows when hits were dropped or merged, and how often.
 _GROWTH = 3
 _MAX_FETCHES = 3
@@ -300,12 +300,12 @@ class Searcher:
 
     async def _credits(self, plan: Plan, hits: SideHits) -> dict[str, float]:
         """What sparse hits without a dense vector may claim; see :mod:`retrieval.credits`."""
-        if self._coverage is None or not readable_words(plan.query, self._coverage, self._min_coverage):
+        if self._coverage is None:
             return {}
         unseen = hits.without_dense
         if unseen is None:
             unseen = frozenset(hit.id for hit in hits.sparse) - {hit.id for hit in hits.dense}
-        if not unseen:
+        if not unseen or not readable_words(plan.query, self._coverage, self._min_coverage):
             return {}
         points = sorted(unseen)
         windows = await self._windows.read(plan.tenant, points, 0)

@@ -6,9 +6,8 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from rich.table import Table
 from benchmarks.corpus import checksum
 from benchmarks.provenance import provenance
 from benchmarks.speed import SIDES
+from benchmarks.speed.turns import child_command, run_sides
 from benchmarks.speed.vectors import make_corpus
 
 COLUMNS = (
@@ -35,33 +35,10 @@ COLUMNS = (
 )
 
 
-def run_side(
-    side: str, corpus: Path, scratch: Path, build_limit_s: float, query_limit_s: float
-) -> dict[str, object]:
-    """Build and query one side in two processes; a side that fails says why."""
-    index, out = scratch / f"index-{side}", scratch / f"{side}.json"
-    result: dict[str, object] = {"side": side}
-    phases: list[tuple[str, float, list[str]]] = [
-        ("build", build_limit_s, []),
-        ("query", 4 * query_limit_s + 300, [str(query_limit_s)]),
-    ]
-    for phase, limit, extra in phases:
-        places = [str(corpus), str(index), str(out)]
-        command = [sys.executable, "-m", "benchmarks.speed.child", phase, side, *places, *extra]
-        try:
-            done = subprocess.run(command, timeout=limit, capture_output=True, text=True, check=False)
-        except subprocess.TimeoutExpired:
-            return {**result, "failed": f"{phase} took more than {limit:.0f} s"}
-        if done.returncode != 0:
-            return {**result, "failed": f"{phase}: {done.stderr.strip().splitlines()[-1:]}"}
-        result |= json.loads(out.read_text(encoding="utf-8"))
-    return result
-
-
 def encoder_ms(corpus: Path, scratch: Path) -> float:
     """The shipped encoder's median time for one of the queries, in a process of its own."""
     out = scratch / "encoder.json"
-    command = [sys.executable, "-m", "benchmarks.speed.child", "encode", "-", str(corpus), "-", str(out)]
+    command = child_command("encode", "encoder", corpus, scratch, out)
     subprocess.run(command, timeout=300, check=True, capture_output=True)
     return float(json.loads(out.read_text(encoding="utf-8"))["encoder_p50_ms"])
 
@@ -107,11 +84,14 @@ def main(
         with tempfile.TemporaryDirectory(prefix="winnow-bench-", ignore_cleanup_errors=True) as scratch:
             folder = Path(scratch) / "corpus"
             corpus.save(folder)
-            results = []
-            for side in sides.split(","):
-                started = time.perf_counter()
-                results.append(run_side(side, folder, Path(scratch), build_limit_s, query_limit_s))
-                console.log(f"{side}: {time.perf_counter() - started:.0f} s", style="dim")
+            results = run_sides(
+                sides.split(","),
+                folder,
+                Path(scratch),
+                len(corpus.queries),
+                (build_limit_s, query_limit_s),
+                partial(console.log, style="dim"),
+            )
             encoder = encoder_ms(folder, Path(scratch))
         console.print(table(results, len(corpus.sentences)))
         above = overhead(results, encoder)

@@ -1,6 +1,7 @@
 """One phase of one side in a process of its own: ``build``, ``query``, or ``encode``.
 
-``python -m benchmarks.speed.child PHASE SIDE CORPUS INDEX OUT [TIME_LIMIT_S]``.
+``python -m benchmarks.speed.child PHASE SIDE CORPUS INDEX OUT``; ``query``
+reads what to ask from its standard input, so that all sides can take turns.
 ``encode`` is no side's: it tells what the shipped encoder takes for a query.
 A process of its own keeps the sides from sharing memory, caches and threads'
 pools, and makes start-up time and memory real.
@@ -9,15 +10,20 @@ pools, and makes start-up time and memory real.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from benchmarks.speed.sides import Side
+
+_WARM = 5
 
 
 def _memory_mb(pids: list[int]) -> float:
     """Proportional set size of this process and the given ones, MiB."""
-    import os
-
     import psutil
 
     total = 0
@@ -48,11 +54,19 @@ def build(side_name: str, corpus_folder: Path, index: Path) -> dict[str, object]
     }
 
 
-def query(side_name: str, corpus_folder: Path, index: Path, limit_s: float) -> dict[str, object]:
+def query(
+    side_name: str, corpus_folder: Path, index: Path, requests: TextIO, replies: TextIO
+) -> dict[str, object]:
+    """Open the side, answer slices of the queries as they are asked for, then measure the rest.
+
+    A request is a line of JSON, ``[first, last, limit_s]``; the reply is how
+    many queries of it were answered within the limit.  The end of the requests
+    ends the slices.
+    """
     import numpy as np
 
     from benchmarks.speed import make_side
-    from benchmarks.speed.sides import Corpus
+    from benchmarks.speed.sides import Corpus, Timed
 
     corpus = Corpus.load(corpus_folder)
     loaded = time.perf_counter()
@@ -60,21 +74,33 @@ def query(side_name: str, corpus_folder: Path, index: Path, limit_s: float) -> d
     side.open(index, corpus)
     side.search(0)
     ready_s = time.perf_counter() - loaded
-    numbers = range(len(corpus.queries))
-    side.timed(numbers[:20], time.perf_counter() + limit_s / 4)  # warm-up
-    deadline = time.perf_counter() + limit_s
-    answers = side.timed(numbers, deadline)
-    found = [answer.found for answer in answers]
-    latencies = [answer.ms for answer in answers]
+    numbers = list(range(len(corpus.queries)))
+    answers: dict[int, Timed] = {}
+    longest_s = 1.0
+    print("ready", file=replies, flush=True)
+    for line in requests:
+        first, last, limit_s = json.loads(line)
+        longest_s = max(longest_s, limit_s)
+        # Queries of the slice before, so that an idle side is awake; a slow one gets one.
+        side.timed(
+            [numbers[first - place] for place in range(_WARM, 0, -1)], time.perf_counter() + limit_s / 4
+        )
+        asked = numbers[first:last]
+        answered = side.timed(asked, time.perf_counter() + limit_s)
+        answers |= dict(zip(asked, answered, strict=False))
+        print(len(answered), file=replies, flush=True)
+    latencies = [answer.ms for answer in answers.values()]
     p50, p95, p99 = (float(value) for value in np.percentile(latencies, (50, 95, 99)))
+    memory = _memory_mb(side.processes())
+    found = {number: answer.found for number, answer in answers.items()}
     result: dict[str, object] = {
         "queries": len(latencies),
         "p50_ms": p50,
         "p95_ms": p95,
         "p99_ms": p99,
         "ready_s": ready_s,
-        "memory_mb": _memory_mb(side.processes()),
-        "recall_vs_own_exact": _recall(side, found, deadline + limit_s),
+        "memory_mb": memory,
+        "recall_vs_own_exact": _recall(side, found, time.perf_counter() + 8 * longest_s),
         "latencies_ms": latencies,
     }
     payload = side.payload_bytes()
@@ -103,12 +129,12 @@ def encode(corpus_folder: Path) -> dict[str, object]:
     return {"encoder_p50_ms": float(np.median(latencies))}
 
 
-def _recall(side: object, found: list[list[int]], deadline: float) -> float | None:
+def _recall(side: Side, found: dict[int, list[int]], deadline: float) -> float | None:
     """Share of the ten exact results that the approximate search also gave."""
     shares = []
-    for number, approximate in enumerate(found):
+    for number, approximate in found.items():
         try:
-            exact = side.search(number, exact=True)  # type: ignore[attr-defined]
+            exact = side.search(number, exact=True)
         except NotImplementedError:
             return None
         if exact:
@@ -119,13 +145,16 @@ def _recall(side: object, found: list[list[int]], deadline: float) -> float | No
 
 
 def main(arguments: list[str]) -> None:
-    phase, side, corpus, index, out = arguments[:5]
+    phase, side, corpus, index, out = arguments
     if phase == "build":
         result = build(side, Path(corpus), Path(index))
     elif phase == "encode":
         result = encode(Path(corpus))
     else:
-        result = query(side, Path(corpus), Path(index), float(arguments[5]))
+        # What a side prints of its own must not look like a reply.
+        with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
+            os.dup2(2, 1)
+            result = query(side, Path(corpus), Path(index), sys.stdin, replies)
     Path(out).write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from typing import Any
 
@@ -11,25 +10,27 @@ from indexing.collection import wire
 from indexing.errors import CollectionError, CollectionUnavailableError, ConnectionLostError, WireError
 
 
-class Connection:
+class Connection(asyncio.Protocol):
     """Sends requests over one socket; any number may be in flight.
 
     Every waiter ends: with its answer, with the engine's error, or with
-    ConnectionLostError when the socket closes first.
+    ConnectionLostError when the socket closes first.  A protocol and not a
+    pair of streams: an answer reaches its waiter without a task in between.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self) -> None:
+        self._frames = wire.Frames()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._failure: CollectionError | None = None
-        self._pump = asyncio.create_task(self._receive(), name="engine-connection")
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._closed = asyncio.Event()
 
     @classmethod
     async def open(cls, address: str) -> Connection:
-        reader, writer = await asyncio.open_unix_connection(address, limit=2**20)
-        return cls(reader, writer)
+        _, connection = await asyncio.get_running_loop().create_unix_connection(cls, address)
+        return connection
 
     @property
     def alive(self) -> bool:
@@ -48,53 +49,64 @@ class Connection:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         try:
-            self._writer.write(packed)
-            await self._writer.drain()
+            self._transport.write(packed)
+            if not self._writable.is_set():
+                await self._writable.wait()
             return await future
-        except ConnectionError as error:
-            # The pump may not have seen the end yet: a second attempt must not find this one alive.
-            lost = ConnectionLostError(f"the engine process went away: {error}")
-            self._end(lost)
-            raise lost from error
         finally:
             self._waiting.pop(number, None)
             if future.done() and not future.cancelled():
                 future.exception()  # seen, so that a lost one is not reported at collection
 
-    async def _receive(self) -> None:
-        failure: CollectionError = ConnectionLostError("the engine process went away")
+    # ── what the event loop calls ─────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError(f"a connection needs a stream, not {type(transport).__name__}")
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
         try:
-            while (body := await wire.read_frame(self._reader)) is not None:
-                number, error, result = body
-                if number == 0:
-                    failure = CollectionError(wire.error_from_wire(error).args[0])
-                    break
-                future = self._waiting.pop(number, None)
-                if future is None or future.done():
-                    continue  # its caller gave up waiting
-                if error is None:
-                    future.set_result(result)
-                else:
-                    future.set_exception(wire.error_from_wire(error))
-        except (OSError, WireError) as error:
-            failure = ConnectionLostError(f"the engine process went away: {error}")
-        finally:
-            self._end(failure)
+            for body in self._frames.feed(data):
+                self._answer(*body)
+        except (WireError, TypeError, ValueError) as error:
+            self._end(ConnectionLostError(f"the engine process went away: {error}"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        why = f": {error}" if error is not None else ""
+        if self._frames.partial:
+            why = ": the connection ended inside a frame"
+        self._end(ConnectionLostError(f"the engine process went away{why}"))
+        self._closed.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def _answer(self, number: int, error: Any, result: Any) -> None:
+        if number == 0:
+            self._end(CollectionError(wire.error_from_wire(error).args[0]))
+            return
+        future = self._waiting.pop(number, None)
+        if future is None or future.done():
+            return  # its caller gave up waiting
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(wire.error_from_wire(error))
 
     def _end(self, failure: CollectionError) -> None:
         """Close the socket and let every waiter know."""
         if self._failure is None:
             self._failure = failure
-        self._writer.close()
+        self._transport.abort()  # nobody waits for what is still to be sent
+        self._writable.set()
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(failure)
 
     async def close(self) -> None:
-        self._pump.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._pump
-        # A task cancelled before its first step runs no ``finally``.
         self._end(CollectionUnavailableError("the connection to the engine process was closed"))
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        await self._closed.wait()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from asyncio import IncompleteReadError, StreamReader
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -89,17 +89,49 @@ async def read_frame(reader: StreamReader) -> Any | None:
         if not error.partial:
             return None
         raise WireError("the connection ended inside a frame") from error
-    magic, version, size = _HEADER.unpack(header)
+    try:
+        return unpack(await reader.readexactly(_body_size(header)))
+    except IncompleteReadError as error:
+        raise WireError("the connection ended inside a frame") from error
+
+
+def _body_size(header: bytes | bytearray) -> int:
+    magic, version, size = _HEADER.unpack_from(header)
     if magic != _MAGIC:
         raise WireError("the other side does not speak Winnow's engine protocol")
     if version != PROTOCOL:
         raise WireError(f"the other side speaks engine protocol {version}, this side {PROTOCOL}")
     if size > MAX_FRAME:
         raise WireError(f"a frame of {size} bytes is larger than the limit of {MAX_FRAME}")
-    try:
-        return unpack(await reader.readexactly(size))
-    except IncompleteReadError as error:
-        raise WireError("the connection ended inside a frame") from error
+    return int(size)
+
+
+class Frames:
+    """Cuts what a socket delivers into bodies."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    @property
+    def partial(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return bool(self._buffer)
+
+    def feed(self, data: bytes) -> Iterator[Any]:
+        """Yield the bodies that ``data`` completes.
+
+        Raises:
+            WireError: as :func:`read_frame`, but for the end, which nobody tells it of.
+        """
+        buffer = self._buffer
+        buffer += data
+        while len(buffer) >= _HEADER.size:
+            end = _HEADER.size + _body_size(buffer)
+            if len(buffer) < end:
+                return
+            body = bytes(buffer[_HEADER.size : end])
+            del buffer[:end]
+            yield unpack(body)
 
 
 def pack(body: object) -> bytes:

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexing.collection import wire
-from indexing.collection.connection import Connection
 from indexing.collection.generations import Generations, copy_tree
 from indexing.collection.journal import Journal
 from indexing.collection.layout import EngineParameters, Layout, read_description, write_description
@@ -24,7 +23,6 @@ from indexing.errors import (
     CapacityError,
     CollectionError,
     CollectionUnavailableError,
-    ConnectionLostError,
     DamagedShardError,
     DeadlineError,
     FingerprintMismatchError,
@@ -142,6 +140,17 @@ def test_foreign_cut_and_oversized_frames(monkeypatch: pytest.MonkeyPatch) -> No
         read(good[:4] + b"\xff\0\0\0")
     with pytest.raises(VectorError):
         wire.frame({"a": object()})
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), st.integers(1, 60))
+def test_frames_come_back_however_they_are_cut(bodies: list[bytes], step: int) -> None:
+    sent = b"".join(wire.frame(body) for body in bodies)
+    frames = wire.Frames()
+    found = [body for at in range(0, len(sent), step) for body in frames.feed(sent[at : at + step])]
+    assert found == bodies
+    assert not frames.partial
+    list(frames.feed(wire.frame(1)[:-1]))
+    assert frames.partial
 
 
 floats32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -298,33 +307,3 @@ def test_an_unreachable_server_is_named_without_secrets(prefer_grpc: bool) -> No
 
 def test_shown_addresses() -> None:
     assert shown_address("https://u:p@example.org:6333/x?api-key=k") == "https://example.org:6333"
-
-
-class BrokenWriter:
-    """A stream whose other side is gone, before the reader was told."""
-
-    def write(self, data: bytes) -> None:
-        del data
-
-    async def drain(self) -> None:
-        raise BrokenPipeError(32, "Broken pipe")
-
-    def close(self) -> None:
-        pass
-
-    async def wait_closed(self) -> None:
-        pass
-
-
-def test_a_write_that_breaks_ends_the_connection_at_once() -> None:
-    """Else every attempt would find the same dead connection alive."""
-
-    async def run() -> None:
-        connection = Connection(asyncio.StreamReader(), BrokenWriter())  # type: ignore[arg-type]
-        assert connection.alive
-        with pytest.raises(ConnectionLostError, match="went away"):
-            await connection.request("count", [])
-        assert not connection.alive
-        await connection.close()
-
-    asyncio.run(run())
