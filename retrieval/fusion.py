@@ -225,16 +225,14 @@ def _fuse(
                 parts[identity].append(value)
             else:
                 parts[identity] = [value]
-    fused = [
-        Fused(
-            identity,
-            math.fsum(values),  # exact, so the order of the sides cannot matter
-            payloads[identity],
-            tuple([side.get(identity) for side in ranks]),
-            tuple([side.get(identity) for side in scores]),
-        )
-        for identity, values in parts.items()
-    ]
+    fused = map(
+        Fused,
+        parts,
+        map(math.fsum, parts.values()),  # exact, so the order of the sides cannot matter
+        map(payloads.__getitem__, parts),
+        zip(*(map(side.get, parts) for side in ranks), strict=True),
+        zip(*(map(side.get, parts) for side in scores), strict=True),
+    )
     return sorted(fused, key=lambda point: (-point.score, point.id))
 
 

@@ -189,6 +189,8 @@ class Searcher:
 
     async def _arms(self, plan: Plan) -> list[_Arm]:
         """Embed the query and its branches."""
+        if not plan.branches:  # a task takes longer than to look a lone query's words up
+            return [self._arm(plan, plan.query, await self._embed_query(plan.query), 1.0)]
         embedding, *others = await asyncio.gather(
             self._embed_query(plan.query), *(self._embed_branch(branch) for branch in plan.branches)
         )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from benchmarks.speed.sides import Side
 
-_WARM = 5
+_WARM = 10
 
 
 def _memory_mb(pids: list[int]) -> float:
