@@ -15,6 +15,8 @@ import os
 import signal
 import sys
 import time
+from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ class EngineServer:
     def __init__(self, host: EngineHost, idle_exit_s: float) -> None:
         self._host = host
         self._idle_exit_s = idle_exit_s
-        self._clients: set[asyncio.StreamWriter] = set()
+        self._clients: set[Client] = set()
         self._deserted_at = time.monotonic() + max(0.0, _FIRST_CLIENT_S - idle_exit_s)
         self._stopping = asyncio.Event()
 
@@ -50,7 +52,8 @@ class EngineServer:
     async def run(self, layout: Layout) -> None:
         """Serve until stopped or deserted; the host is closed by the caller."""
         listener, path = listen(layout)
-        server = await asyncio.start_unix_server(self._client, sock=listener, limit=2**20)
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(partial(Client, self), sock=listener)
         try:
             while not self._stopping.is_set():
                 try:
@@ -64,8 +67,8 @@ class EngineServer:
 
     async def _part(self) -> None:
         """Close every connection and let the writes in progress end."""
-        for writer in self._clients:
-            writer.close()
+        for client in list(self._clients):
+            client.close()
         for _ in range(_PARTING_TICKS):
             if not self._clients:
                 return
@@ -81,57 +84,24 @@ class EngineServer:
             logger.info("no client for %.1f s: leaving", self._idle_exit_s)
             self.stop()
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients.add(writer)
-        running: set[asyncio.Task[None]] = set()
-        slots = asyncio.Semaphore(_IN_FLIGHT)
-        try:
-            while (body := await wire.read_frame(reader)) is not None:
-                request_id, name, arguments = body
-                if name in WRITES or name in ("optimize", "copy"):
-                    await slots.acquire()
-                    task = asyncio.create_task(self._later(writer, slots, request_id, name, arguments))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
-                else:
-                    writer.write(self._answer(request_id, name, arguments))
-                    await writer.drain()
-                await asyncio.sleep(0)  # buffered requests of one client must not starve the others
-        except (WireError, ValueError, TypeError) as error:
-            logger.warning("a client was cut off: %s", error)
-            writer.write(wire.frame([0, wire.error_to_wire(CollectionError(str(error))), None]))
-        except ConnectionError:
-            logger.debug("a client left in the middle of an answer")
-        finally:
-            # Writes in progress are finished: half of them may be applied already.
-            await asyncio.gather(*running, return_exceptions=True)
-            writer.close()
-            self._clients.discard(writer)
-            self._deserted_at = time.monotonic()
+    def came(self, client: Client) -> None:
+        """Note a connection."""
+        self._clients.add(client)
 
-    async def _later(
-        self,
-        writer: asyncio.StreamWriter,
-        slots: asyncio.Semaphore,
-        request_id: int,
-        name: str,
-        arguments: Any,
-    ) -> None:
+    def left(self, client: Client) -> None:
+        """Note that a connection has ended, and the writes it asked for."""
+        self._clients.discard(client)
+        self._deserted_at = time.monotonic()
+
+    async def write(self, request_id: int, name: str, arguments: Any) -> bytes:
+        """Carry a write, a build or a copy out and return its answer's frame."""
         try:
-            try:
-                reply = wire.frame([request_id, None, await self._write(name, arguments)])
-            except WinnowError as error:
-                reply = wire.frame([request_id, wire.error_to_wire(error), None])
-            except Exception as error:
-                logger.exception("request %s failed", name)
-                reply = wire.frame([request_id, wire.error_to_wire(CollectionError(repr(error))), None])
-            if not writer.is_closing():
-                writer.write(reply)
-                await writer.drain()
-        except ConnectionError:
-            logger.debug("a client left before its answer")
-        finally:
-            slots.release()
+            return wire.frame([request_id, None, await self._write(name, arguments)])
+        except WinnowError as error:
+            return wire.frame([request_id, wire.error_to_wire(error), None])
+        except Exception as error:
+            logger.exception("request %s failed", name)
+            return wire.frame([request_id, wire.error_to_wire(CollectionError(repr(error))), None])
 
     async def _write(self, name: str, arguments: Any) -> bool | None:
         if name == "copy":
@@ -146,7 +116,8 @@ class EngineServer:
             await self._host.build_finished()
         return started
 
-    def _answer(self, request_id: int, name: str, arguments: Any) -> bytes:
+    def read(self, request_id: int, name: str, arguments: Any) -> bytes:
+        """Return the frame that answers a read."""
         try:
             if name == "stop":
                 self.stop()
@@ -160,6 +131,120 @@ class EngineServer:
             logger.exception("request %s failed", name)
             error = CollectionError(repr(failure))
         return wire.frame([request_id, wire.error_to_wire(error), None])
+
+
+class Client(asyncio.Protocol):
+    """One connection: its requests in the order they came, one a turn of the event loop.
+
+    Reads are answered at once.  Writes run as tasks, so many at a time; who
+    sends more, or does not take its answers, is not read from meanwhile.
+    Writes in progress are finished when their client has gone: half of them may
+    be applied already.
+    """
+
+    def __init__(self, server: EngineServer) -> None:
+        self._server = server
+        self._frames = wire.Frames()
+        self._requests: deque[Any] = deque()
+        self._writes: set[asyncio.Task[bytes]] = set()
+        self._full = self._ended = self._scheduled = False
+        self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """Take no further request, and end once the writes in progress have."""
+        self._requests.clear()
+        self._ended = True
+        self._transport.close()
+
+    # ── what the event loop calls ─────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError(f"a connection needs a stream, not {type(transport).__name__}")
+        self._transport = transport
+        self._server.came(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._requests.extend(self._frames.feed(data))
+        except WireError as error:
+            self._cut_off(error)
+        if not self._scheduled:
+            self._next()
+
+    def eof_received(self) -> bool:
+        if self._frames.partial:
+            self._cut_off(WireError("the connection ended inside a frame"))
+        self._ended = True
+        self._end_if_done()
+        return True  # answers may still be on their way
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if error is not None:
+            logger.debug("a client left in the middle of an answer: %s", error)
+        self._requests.clear()
+        self._ended = True
+        self._end_if_done()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._go_on()
+
+    # ── requests ──────────────────────────────────────────────────────────
+
+    def _next(self) -> None:
+        """Take one request; buffered ones of one client must not starve the others."""
+        self._scheduled = False
+        if self._requests and not self._full and len(self._writes) < _IN_FLIGHT:
+            try:
+                request_id, name, arguments = self._requests.popleft()
+                self._take(request_id, name, arguments)
+            except (ValueError, TypeError) as error:
+                self._cut_off(error)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        waiting = self._full or len(self._writes) >= _IN_FLIGHT
+        if self._requests and not waiting and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._next)
+        if not self._transport.is_closing():
+            if waiting or len(self._requests) >= _IN_FLIGHT:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+        self._end_if_done()
+
+    def _take(self, request_id: int, name: str, arguments: Any) -> None:
+        if name in WRITES or name in ("optimize", "copy"):
+            task = self._loop.create_task(self._server.write(request_id, name, arguments))
+            self._writes.add(task)
+            task.add_done_callback(self._written)
+        else:
+            self._send(self._server.read(request_id, name, arguments))
+
+    def _written(self, task: asyncio.Task[bytes]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled() and task.exception() is None:
+            self._send(task.result())
+        self._go_on()
+
+    def _send(self, reply: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(reply)
+
+    def _cut_off(self, error: Exception) -> None:
+        logger.warning("a client was cut off: %s", error)
+        self._send(wire.frame([0, wire.error_to_wire(CollectionError(str(error))), None]))
+        self.close()
+
+    def _end_if_done(self) -> None:
+        if self._ended and not self._requests and not self._writes:
+            self._transport.close()
+            self._server.left(self)
 
 
 async def serve(

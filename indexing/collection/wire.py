@@ -11,7 +11,6 @@ Nothing is pickled: a frame from anyone is data, never code.
 from __future__ import annotations
 
 import struct
-from asyncio import IncompleteReadError, StreamReader
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -76,25 +75,6 @@ def frame(body: object) -> bytes:
     return _HEADER.pack(_MAGIC, PROTOCOL, len(packed)) + packed
 
 
-async def read_frame(reader: StreamReader) -> Any | None:
-    """The next body, or None when the other side has closed between two frames.
-
-    Raises:
-        WireError: wrong magic, another protocol version, an oversized or
-            malformed body, or a close in the middle of a frame.
-    """
-    try:
-        header = await reader.readexactly(_HEADER.size)
-    except IncompleteReadError as error:
-        if not error.partial:
-            return None
-        raise WireError("the connection ended inside a frame") from error
-    try:
-        return unpack(await reader.readexactly(_body_size(header)))
-    except IncompleteReadError as error:
-        raise WireError("the connection ended inside a frame") from error
-
-
 def _body_size(header: bytes | bytearray) -> int:
     magic, version, size = _HEADER.unpack_from(header)
     if magic != _MAGIC:
@@ -121,7 +101,8 @@ class Frames:
         """Yield the bodies that ``data`` completes.
 
         Raises:
-            WireError: as :func:`read_frame`, but for the end, which nobody tells it of.
+            WireError: wrong magic, another protocol version, an oversized or
+                malformed body.
         """
         buffer = self._buffer
         buffer += data

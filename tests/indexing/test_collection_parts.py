@@ -103,13 +103,7 @@ def test_bad_points_are_refused(name: str) -> None:
 
 
 def read(data: bytes) -> object:
-    async def run() -> object:
-        reader = asyncio.StreamReader()
-        reader.feed_data(data)
-        reader.feed_eof()
-        return await wire.read_frame(reader)
-
-    return asyncio.run(run())
+    return next(iter(wire.Frames().feed(data)), None)
 
 
 def test_frames_come_back() -> None:
@@ -127,10 +121,8 @@ def test_foreign_cut_and_oversized_frames(monkeypatch: pytest.MonkeyPatch) -> No
         read(b"GET / HTTP/1.1\r\n\r\n")
     with pytest.raises(WireError, match="protocol 9"):
         read(good[:2] + b"\t\0" + good[4:])
-    with pytest.raises(WireError, match="inside a frame"):
-        read(good[:-1])
-    with pytest.raises(WireError, match="inside a frame"):
-        read(good[:3])
+    assert read(good[:-1]) is None
+    assert read(good[:3]) is None
     with pytest.raises(WireError, match="not valid"):
         read(good[:4] + b"\1\0\0\0" + b"\xc1")
     monkeypatch.setattr(wire, "MAX_FRAME", 100)
