@@ -14,7 +14,7 @@ import qdrant_edge as qe
 from benchmarks.speed.sides import POOL, RESULTS, Corpus, Timed, timed_calls
 from indexing.catalog import open_catalog
 from indexing.collection import Collection, CollectionSpec, open_collection
-from indexing.collection.edge import engine_config
+from indexing.collection.edge_config import engine_config
 from indexing.collection.layout import EngineParameters, layout_of
 from indexing.encoders.bm25 import Bm25Encoder
 from indexing.encoders.pair import ComposedPair

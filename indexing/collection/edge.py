@@ -16,15 +16,13 @@ from pathlib import Path
 import numpy as np
 import qdrant_edge as qe
 
+from indexing.collection.edge_config import FULL_SCAN_KB, create_indexes, engine_config
 from indexing.collection.edge_filters import document_filter, tenant_filter, translate
-from indexing.collection.edge_tokens import stored_tokens, token_matches, token_params, token_vectors
+from indexing.collection.edge_tokens import stored_tokens, token_matches, token_vectors
 from indexing.collection.filters import Filter
 from indexing.collection.layout import EngineParameters
 from indexing.collection.protocol import (
     DENSE,
-    INTEGER_FIELDS,
-    KEYWORD_FIELDS,
-    LINKED_FIELDS,
     SPARSE,
     CollectionSpec,
     StoredPoint,
@@ -33,17 +31,13 @@ from indexing.collection.protocol import (
 from indexing.collection.read_ahead import read_quantized
 from indexing.collection.shard_state import ShardState
 from indexing.collection.wire import Side, Sides
+from indexing.collection.without_dense import WithoutDense
 from indexing.errors import CollectionError, DamagedShardError
 from indexing.records import Embedding, FloatArray, Mode, Point, SparseVector
 
 _NamedVector = list[float] | qe.SparseVector | list[list[float]]
 _NO_TERMS = SparseVector((), ())
 _NO_SIDE = Side([], [], None)
-_PREFIX_FIELDS = frozenset({"section", "source"})
-_FULL_SCAN_KB = 10_000  # the engine's own default: below it a graph does not pay
-_INDEXING_KB = 1  # optimize() is only called on purpose, so it takes whatever is there
-_MOST_WITHOUT_DENSE = 20_000  # ids kept in memory, 2 MB
-_SEGMENTS = 2  # growth adds a second graph before both are merged into one
 
 
 class EnginePanicError(CollectionError):
@@ -65,28 +59,6 @@ def engine_call(what: str) -> Iterator[None]:
         raise EnginePanicError(f"the engine panicked while trying to {what}: {error}") from error
 
 
-def engine_config(spec: CollectionSpec, parameters: EngineParameters) -> qe.EdgeConfig:
-    """The configuration a new shard is created with."""
-    quantization: qe.ScalarQuantizationConfig | qe.BinaryQuantizationConfig | None = None
-    if parameters.quantization == "scalar":
-        quantization = qe.ScalarQuantizationConfig(qe.ScalarType.Int8, quantile=0.99, always_ram=True)
-    elif parameters.quantization == "binary":
-        quantization = qe.BinaryQuantizationConfig()
-    return qe.EdgeConfig(
-        vectors={
-            # Quantization is the dense vectors' own: a default for all would copy token vectors too.
-            DENSE: qe.EdgeVectorParams(spec.dimensions, qe.Distance.Cosine, quantization_config=quantization),
-            **token_params(spec, parameters),
-        },
-        sparse_vectors={
-            SPARSE: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf if spec.sparse_idf else None)
-        },
-        hnsw_config=qe.HnswIndexConfig(parameters.hnsw_m, parameters.hnsw_ef_construct, _FULL_SCAN_KB),
-        optimizers=qe.EdgeOptimizersConfig(indexing_threshold=_INDEXING_KB, default_segment_number=_SEGMENTS),
-        wal_enabled=True,
-    )
-
-
 class Shard:
     """An open shard folder.
 
@@ -101,7 +73,7 @@ class Shard:
         self.spec = spec
         self._quantized = parameters.quantization != "none"
         self._scanned = False  # known once loaded
-        self._without_dense: set[str] | None = set()
+        self._without_dense = WithoutDense()
         self.state = ShardState.read(path)
         self._tenants: set[str] = set()
 
@@ -112,7 +84,7 @@ class Shard:
             shard = cls(
                 qe.EdgeShard.create(str(path), engine_config(spec, parameters)), path, spec, parameters
             )
-            shard._create_indexes()
+            create_indexes(shard._shard)
             shard._shard.flush()
         return shard
 
@@ -124,32 +96,16 @@ class Shard:
                 _check_segments(path / "segments")
                 read_quantized(path)
                 shard = cls(qe.EdgeShard.load(str(path)), path, spec, parameters)
-                shard._create_indexes()
+                create_indexes(shard._shard)
                 shard._tenants = {str(value) for value, _ in shard._facet("tenant", None, 2)}
                 shard._compare_with_close()
                 shard._note_size()
-                shard._find_without_dense()
+                shard._without_dense = WithoutDense.of(shard._shard)
         except (CollectionError, OSError) as error:
             raise DamagedShardError(
                 f"the stored shard {path} does not load ({error}); run: python -m indexing repair"
             ) from error
         return shard
-
-    def _create_indexes(self) -> None:
-        """Index the filterable fields; without it a tenant filter costs 19 ms instead of 3."""
-        present = set(self._shard.info().payload_schema)
-        for field in KEYWORD_FIELDS:
-            if field not in present:
-                keyword = qe.KeywordIndexParams(
-                    is_tenant=field == "tenant",
-                    enable_hnsw=field in LINKED_FIELDS,
-                    prefix=field in _PREFIX_FIELDS,
-                )
-                self._shard.update(qe.UpdateOperation.create_field_index(field, keyword))
-        for field in INTEGER_FIELDS:
-            if field not in present:
-                integer = qe.IntegerIndexParams(lookup=True, range=True, enable_hnsw=False)
-                self._shard.update(qe.UpdateOperation.create_field_index(field, integer))
 
     # ── writes ────────────────────────────────────────────────────────────
 
@@ -164,7 +120,7 @@ class Shard:
         if self.points - before < len(rows):
             self.state.mark_stale()
         self._note_size()
-        self._note_without_dense(points)
+        self._without_dense.note(points)
 
     def update_sparse(self, vectors: Mapping[str, SparseVector]) -> None:
         """Replace sparse vectors; ids that are not there are passed over."""
@@ -225,9 +181,7 @@ class Shard:
         elapsed = (time.perf_counter() - started) * 1000
         dense = _side(sides[0], with_payload) if dense_on else _NO_SIDE
         sparse = _side(sides[-1], with_payload) if sparse_on else _NO_SIDE
-        known = self._without_dense
-        without = None if known is None else [key for key in sparse.ids if key in known]
-        return Sides(dense, sparse, elapsed, without)
+        return Sides(dense, sparse, elapsed, self._without_dense.among(sparse.ids))
 
     def _only(self, tenant: str) -> bool:
         """Whether every point is this tenant's: then a filter by tenant costs time and changes nothing.
@@ -236,27 +190,9 @@ class Shard:
         """
         return self._tenants <= {tenant}
 
-    def _find_without_dense(self) -> None:
-        """Remember the points without a dense vector, unless they are many; 2 ms at 100,000 points."""
-        where = qe.Filter(must_not=[qe.HasVectorCondition(DENSE)])
-        request = qe.ScrollRequest(
-            limit=_MOST_WITHOUT_DENSE + 1, filter=where, with_payload=False, with_vector=False
-        )
-        rows, _ = self._shard.scroll(request)
-        self._without_dense = None if len(rows) > _MOST_WITHOUT_DENSE else {str(row.id) for row in rows}
-
-    def _note_without_dense(self, points: Sequence[Point]) -> None:
-        """Deleted points stay in the set: they are never hits, and may come back as they were."""
-        if self._without_dense is None:
-            return
-        self._without_dense.difference_update(point.id for point in points)
-        self._without_dense.update(point.id for point in points if point.embedding.dense is None)
-        if len(self._without_dense) > _MOST_WITHOUT_DENSE:
-            self._without_dense = None
-
     def _note_size(self) -> None:
         """A shard too small for a graph is scanned, and by its full vectors: that is exact and quick."""
-        self._scanned = self.points * self.spec.dimensions * 4 <= _FULL_SCAN_KB * 1024
+        self._scanned = self.points * self.spec.dimensions * 4 <= FULL_SCAN_KB * 1024
 
     def _dense_params(self, exact: bool, hnsw_ef: int) -> qe.SearchParams:
         quantization: qe.QuantizationSearchParams | None = None

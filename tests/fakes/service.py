@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 from fastapi import FastAPI
 
 from indexing.catalog.records import DocumentRecord, JobRecord, Window
 from indexing.collection.protocol import CollectionInfo, CollectionSpec
 from indexing.errors import NotFoundError, QueryError
 from indexing.identity import point_id, point_prefix, split_point_id
-from indexing.records import DEFAULT_TENANT, Embedding, Sentence, SparseVector
+from indexing.records import DEFAULT_TENANT, Embedding, Sentence
 from indexing.settings import Settings, load_settings
 from retrieval.generation.protocol import Generator
 from retrieval.records import (
@@ -44,6 +41,7 @@ from serving.readiness import Readiness
 from serving.schemas import EncodersReply
 from serving.state import Service
 from serving.tracing import Tracing
+from tests.fakes.hashed_words import FakeEncoder, word_id, words
 
 NOW = "2024-05-06T07:08:09.000+00:00"
 DOCUMENTS = {
@@ -53,41 +51,6 @@ DOCUMENTS = {
     "a/text": "An id may end like a view of another document.",
     "100%": "An id may hold a percent sign.",
 }
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def word_id(word: str) -> int:
-    return int.from_bytes(word.encode()[:4].ljust(4, b"\0"), "big")
-
-
-class FakeEncoder:
-    """Hashes words; counts its calls, and may be slow or broken on demand."""
-
-    def __init__(self, delay_s: float = 0.0) -> None:
-        self.delay_s = delay_s
-        self.batches: list[list[str]] = []
-        self.error: BaseException | None = None
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def embed_queries(self, texts: Sequence[str]) -> list[Embedding]:
-        self.batches.append(list(texts))
-        self.gate.wait(10)
-        time.sleep(self.delay_s)
-        if self.error is not None:
-            raise self.error
-        return [self.embed(text) for text in texts]
-
-    def embed(self, text: str) -> Embedding:
-        indices = sorted({word_id(word) for word in words(text)})
-        dense = np.zeros(64, dtype=np.float32)
-        for index in indices:
-            dense[index % 64] += 1.0
-        dense /= max(float(np.linalg.norm(dense)), 1e-9)
-        return Embedding(dense, SparseVector(tuple(indices), (1.0,) * len(indices)))
 
 
 class FakeCatalog:

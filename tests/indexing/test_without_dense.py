@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.collection import edge
+from indexing.collection import without_dense as module
 from indexing.collection.edge import Shard
 from indexing.collection.layout import EngineParameters
 from indexing.records import Embedding
@@ -43,7 +43,7 @@ def test_they_are_known_after_writes_and_after_opening_again(tmp_path: Path) -> 
 
 
 def test_too_many_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge, "_MOST_WITHOUT_DENSE", 3)
+    monkeypatch.setattr(module, "MOST", 3)
     shard = Shard.create(tmp_path / "s", SPEC, EngineParameters())
     shard.upsert([point(number, RNG, dense=False) for number in range(3)])
     assert without_dense(shard) == ids(range(3))
