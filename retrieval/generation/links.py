@@ -10,6 +10,7 @@ character that makes them such; the address stays readable.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 _TAGS: Final = (
@@ -19,7 +20,8 @@ _TAGS: Final = (
 _IMAGE = re.compile(r"!\[")
 _INLINE = re.compile(r"\]\(")
 _DEFINITION = re.compile(r"(?<![^\n])([ ]{0,3}\[[^\]\n]{1,80}\]):")
-_TAG = re.compile(rf"<(?=(?:{_TAGS})(?:[\s/>]|\Z)|[a-z][a-z0-9+.-]{{1,20}}:)", re.IGNORECASE)
+_TAG = re.compile(rf"<(?=(?:{_TAGS})[\s/>]|[a-z][a-z0-9+.-]{{1,20}}:)", re.IGNORECASE)
+_TAG_AT_END = re.compile(rf"<(?=(?:{_TAGS})\Z)", re.IGNORECASE)
 # The end of a piece that could become one of them with what comes next.
 _BEGUN = re.compile(
     r"(?:!|\]|<[a-z][a-z0-9+.-]{0,20}|<|(?<![^\n])[ ]{0,3}\[[^\]\n]{0,80}\]?|(?<![^\n])[ ]{1,3})\Z",
@@ -33,6 +35,11 @@ def without_links(text: str) -> str:
     >>> without_links("see ![x](http://e/?q) and <img src=y> [1](http://e)")
     'see ! [x] (http://e/?q) and ‹img src=y> [1] (http://e)'
     """
+    return _TAG_AT_END.sub("‹", _taken_apart(text))
+
+
+def _taken_apart(text: str) -> str:
+    """The same for a text that goes on, but not with what would complete a tag's name."""
     text = _INLINE.sub("] (", _IMAGE.sub("! [", text))
     return _TAG.sub("‹", _DEFINITION.sub(r"\1 :", text))
 
@@ -53,14 +60,14 @@ class LinkFilter:
 
     def flush(self) -> str:
         """Return the rest once nothing more comes."""
-        return self._released(len(self._held))
+        return self._released(len(self._held), without_links)
 
-    def _released(self, size: int) -> str:
+    def _released(self, size: int, apart: Callable[[str], str] = _taken_apart) -> str:
         ready, self._held = self._held[:size], self._held[size:]
         if not ready:
             return ""
         # A blank stands for "not the beginning of a line".
         before = self._last if self._last in ("", "\n") else "."
-        shown = without_links(before + ready)[len(before) :]
+        shown = apart(before + ready)[len(before) :]
         self._last = ready[-1]
         return shown
