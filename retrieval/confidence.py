@@ -19,6 +19,11 @@ from indexing.records import Hit
 
 DocumentOf = Callable[[str], str]
 
+# A list of cosines stands out less than a list of BM25 scores that is as good.  Chosen, like the
+# power, by NDCG@10 over sets of question-passage pairs; see docs/design.md.
+FACTORS = (1.3, 1.0)
+"""What the confidence of a dense and of a sparse side is multiplied by before the two are compared."""
+
 # A list asked for deeper is judged by its beginning, so that top_k hardly changes the weights.
 _JUDGED = 50
 _LEAST = 3
@@ -55,12 +60,21 @@ def confidence_weights(
     sides: Sequence[Sequence[Hit]],
     weights: Sequence[float],
     power: float,
+    *,
+    factors: Sequence[float] | None = None,
     document_of: DocumentOf = prefix_of,
 ) -> list[float]:
     """Return the weights, each times its side's share of the highest confidence to the ``power``.
 
     They come back as they are when a side that takes part cannot be judged,
     and with a power of 0.  A side without hits or weight takes no part.
+
+    Args:
+        sides: ranked lists.
+        weights: one a side.
+        power: 0 leaves the weights alone.
+        factors: one a side, its confidence is multiplied by it first; None: all are 1.
+        document_of: see :func:`confidence`.
 
     Raises:
         InputError: a power that is negative or not finite.
@@ -72,7 +86,8 @@ def confidence_weights(
         return unchanged
     taking_part = [bool(side) and weight > 0 for side, weight in zip(sides, weights, strict=True)]
     judged = [
-        confidence(side, document_of) if used else None for side, used in zip(sides, taking_part, strict=True)
+        _times(factor, confidence(side, document_of)) if used else None
+        for side, used, factor in zip(sides, taking_part, factors or [1.0] * len(sides), strict=True)
     ]
     known = [one for one in judged if one is not None]
     if len(known) < 2 or len(known) < sum(taking_part):
@@ -82,3 +97,7 @@ def confidence_weights(
         weight if one is None else weight * (one / highest) ** power
         for weight, one in zip(weights, judged, strict=True)
     ]
+
+
+def _times(factor: float, judged: float | None) -> float | None:
+    return None if judged is None else factor * judged

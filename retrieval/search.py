@@ -14,7 +14,7 @@ from indexing.collection.protocol import Collection
 from indexing.errors import DeadlineError, QueryError
 from indexing.records import Embedding, Mode, SideHits
 from indexing.settings import RerankSettings, RetrievalSettings, Settings
-from retrieval.confidence import confidence_weights
+from retrieval.confidence import FACTORS, confidence_weights
 from retrieval.credits import literal_credits, readable_words
 from retrieval.fusion import Fused, fuse, side_weights
 from retrieval.passages import Assembly, Standing
@@ -275,7 +275,8 @@ class Searcher:
         weights = [weight for arm in arms for weight in arm.weights]
         if plan.fusion == "weighted":
             # What the encoder cannot read of the query, its confidence cannot speak for.
-            weights = confidence_weights(sides, weights, self._retrieval.confidence_power * arms[0].known)
+            power = self._retrieval.confidence_power * arms[0].known
+            weights = confidence_weights(sides, weights, power, factors=FACTORS * len(arms))
         credits = await self._credits(plan, found[0]) if weights[0] else {}
         fused = fuse(
             plan.fusion,

@@ -11,7 +11,7 @@ import numpy as np
 from indexing.encoders import EncoderPair, load_encoders
 from indexing.records import Embedding, FloatArray, Hit
 from indexing.settings import Settings
-from retrieval.confidence import confidence_weights
+from retrieval.confidence import FACTORS, confidence_weights
 from retrieval.credits import literal_credits
 from retrieval.fusion import fuse, side_weights
 
@@ -57,7 +57,7 @@ class MemoryIndex:
         weights: Sequence[float] = side_weights(coverage, chosen.dense_weight)
         if chosen.fusion == "weighted":
             power = chosen.confidence_power * coverage
-            weights = confidence_weights([dense, sparse], weights, power, document_of=str)
+            weights = confidence_weights([dense, sparse], weights, power, factors=FACTORS, document_of=str)
         fused = fuse(
             chosen.fusion,
             [dense, sparse],

@@ -58,6 +58,12 @@ def test_the_surer_side_keeps_its_weight_and_the_other_loses() -> None:
     assert dense == pytest.approx((2.5 / math.sqrt(35 / 12)) ** 2 / 5)
 
 
+def test_a_factor_raises_what_a_confidence_counts() -> None:
+    assert confidence_weights([SURE, SURE], [1.0, 1.0], 2.0, factors=(2.0, 1.0)) == [1.0, 0.25]
+    lifted = confidence_weights([UNSURE, SURE], [1.0, 1.0], 2.0, factors=(1.1, 1.0))
+    assert lifted[0] > confidence_weights([UNSURE, SURE], [1.0, 1.0], 2.0)[0]
+
+
 @pytest.mark.parametrize(
     ("sides", "weights"),
     [
