@@ -22,6 +22,7 @@ Mode = Literal["hybrid", "dense", "sparse"]
 
 DEFAULT_TENANT = "default"
 NO_PAYLOAD: Mapping[str, object] = MappingProxyType({})
+NO_METADATA: Metadata = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

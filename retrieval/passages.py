@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from indexing.identity import split_point_id
 from retrieval.fusion import Fused
 from retrieval.records import Ranks, Scores, SearchResult
 from retrieval.windows import Passage, merge_windows
@@ -82,6 +83,8 @@ class Standing:
         small collection that is every sentence there is.
         """
         lead = self.passage.lead
+        if len(self.passage.hits) == 1:
+            return [cast("dict[str, Any]", lead.payload)]
         least = _HIGHLIGHT_SHARE * lead.score
         worth = [hit for hit in self.passage.hits if hit is lead or hit.score >= least]
         payloads = [cast("dict[str, Any]", hit.payload) for hit in worth]
@@ -98,6 +101,7 @@ class Assembly:
         self._windows: list[Window | None] = []
         self._not_live = 0
         self._passages: list[Passage] = []
+        self._seen: dict[str, list[int]] = {}
 
     @property
     def fetch_size(self) -> int:
@@ -108,6 +112,25 @@ class Assembly:
     def missing(self) -> int:
         """Passages still wanted."""
         return max(self._wanted - len(self._passages), 0)
+
+    def batch(self, fused: Sequence[Fused], position: int) -> Sequence[Fused]:
+        """Return the hits from ``position`` on that bring the passages still missing, if all are live.
+
+        Ids say which hits share a passage: one document, and windows that meet.
+        """
+        missing = self.missing
+        stop = position
+        while missing and stop < len(fused):
+            missing -= self._stands_alone(fused[stop].id)
+            stop += 1
+        return fused[position:stop]
+
+    def _stands_alone(self, identity: str) -> bool:
+        prefix, ordinal = split_point_id(identity)
+        seen = self._seen.setdefault(prefix, [])
+        alone = all(abs(ordinal - other) > 2 * self._size + 1 for other in seen)
+        seen.append(ordinal)
+        return alone
 
     def add(self, hits: Sequence[Fused], windows: Sequence[Window | None]) -> None:
         """Take the next hits; a window is None when its version of the document is not live."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from indexing.records import DEFAULT_TENANT, Metadata, Mode
+from indexing.records import DEFAULT_TENANT, NO_METADATA, Metadata, Mode
 
 Fusion = Literal["rrf", "dbsf", "weighted"]
 
@@ -62,8 +62,7 @@ class SearchRequest:
     per_source_cap: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ranks:
+class Ranks(NamedTuple):
     """A result's rank after each stage; None where the stage did not see it."""
 
     dense: int | None = None
@@ -72,8 +71,7 @@ class Ranks:
     rerank: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """A result's raw score at each stage; None where the stage did not see it."""
 
     dense: float | None = None
@@ -82,8 +80,7 @@ class Scores:
     rerank: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(NamedTuple):
     """One passage: the best matching sentence and the window around it.
 
     ``text`` is the sentence at ``start:end``; ``window`` is the slice
@@ -92,6 +89,7 @@ class SearchResult:
     ``score`` is the last stage's: the fused score, or what the rerank stage
     ordered by (the logit, or its blend with the fused score); ``scores.rerank``
     is the logit alone.  ``ingested_by`` is for those who operate the service.
+    A tuple, like its parts: every search makes ten, or as many as were asked for.
     """
 
     id: str
@@ -114,7 +112,7 @@ class SearchResult:
     highlight_pages: tuple[int | None, ...] = ()
     version: str = ""
     ordinal: int = 0
-    metadata: Metadata = field(default_factory=dict)
+    metadata: Metadata = NO_METADATA
     indexed_at: str = ""
     ingested_by: str | None = None
 

@@ -26,11 +26,16 @@ def as_json(query: str, response: SearchResponse, answer: Answer | None) -> dict
         body["answer"] = answer.text
         body["kind"] = answer.kind
         body["citations"] = [asdict(citation) for citation in answer.citations]
-    body["results"] = [asdict(result) for result in response.results]
+    body["results"] = [_result(result) for result in response.results]
     receipt = response.receipt
     stages = [{"name": stage.name, "ms": round(stage.ms, 3), **stage.details} for stage in receipt.stages]
     body["receipt"] = {"stages": stages, "degraded": list(receipt.degraded)}
     return body
+
+
+def _result(result: SearchResult) -> dict[str, object]:
+    body = {**result._asdict(), "metadata": dict(result.metadata)}
+    return {**body, "ranks": result.ranks._asdict(), "scores": result.scores._asdict()}
 
 
 def show_results(console: Console, response: SearchResponse) -> None:

@@ -29,10 +29,6 @@ from retrieval.window_reads import WindowReader, WindowSource
 log = logging.getLogger(__name__)
 
 EmbedQuery = Callable[[str], Awaitable[Embedding]]
-# Windows asked for beyond the wanted number in one go: hits of one passage
-# merge, and a second trip to the catalogue costs more than a few spare rows.
-_SLACK = 1.1
-_SPARE = 1
 # How far a fetch grows when hits were dropped or merged, and how often.
 _GROWTH = 3
 _MAX_FETCHES = 3
@@ -325,7 +321,7 @@ class Searcher:
         assembly = Assembly(plan.window_size, wanted)
         position = 0
         while position < len(fused) and assembly.missing:
-            batch = fused[position : position + int(assembly.missing * _SLACK) + _SPARE]
+            batch = assembly.batch(fused, position)
             points = [hit.id for hit in batch]
             assembly.add(batch, await self._windows.read(plan.tenant, points, assembly.fetch_size))
             position += len(batch)

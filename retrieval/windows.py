@@ -91,13 +91,16 @@ def merge_windows(
     if len(hits) != len(windows):
         raise ValueError(f"{len(hits)} hits came with {len(windows)} windows")
     documents: dict[tuple[str, str, str], list[_Group]] = {}
+    standing = 0
     for place, (hit, window) in enumerate(zip(hits, windows, strict=True)):
         if window is None:
             continue
-        if top_n is not None and sum(map(len, documents.values())) >= top_n:
+        if top_n is not None and standing >= top_n:
             break
         groups = documents.setdefault((window.tenant, window.doc_id, window.version), [])
+        standing -= len(groups)
         _place(groups, _single(place, hit, window, size), max_sentences)
+        standing += len(groups)
     ordered = sorted((group for groups in documents.values() for group in groups), key=lambda g: g.places)
     return [_passage(group, hits) for group in ordered]
 
@@ -112,13 +115,17 @@ def _single(place: int, hit: Fused, window: Window, size: int) -> _Group:
 
 def _place(groups: list[_Group], new: _Group, max_sentences: int | None) -> None:
     """Add one hit to the groups of its document, which stay disjoint."""
+    if not groups:
+        groups.append(new)
+        return
     ordinal = new.ordinals[0]
 
     def distance(group: _Group) -> int:
         return max(group.first - ordinal, ordinal - group.last, 0)
 
     near = [group for group in groups if group.first <= new.last + 1 and new.first <= group.last + 1]
-    for group in sorted(near, key=distance):
+    near.sort(key=distance)
+    for group in near:
         merged = _union(group, new, max_sentences)
         if merged is not None:
             groups.remove(group)

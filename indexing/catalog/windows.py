@@ -12,6 +12,7 @@ import json
 from array import array
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -38,9 +39,9 @@ CROSS JOIN blocks b
   ON b.document = d.key AND b.first_ordinal <= w.ordinal + :size AND b.first_ordinal >= (
     SELECT max(p.first_ordinal) FROM blocks p
     WHERE p.document = d.key AND p.first_ordinal <= max(w.ordinal - :size, 0))
-ORDER BY w.hit, b.first_ordinal
 """
 _OF_BLOCK = 8  # columns before the block's own
+_FIRST_ORDINAL = itemgetter(_OF_BLOCK)
 
 
 def read_windows(
@@ -55,6 +56,7 @@ def read_windows(
     for row in cursor.execute(_STATEMENT, values):
         by_hit.setdefault(row[0], []).append(row)
     for hit, rows in by_hit.items():
+        rows.sort(key=_FIRST_ORDINAL)
         found[hit] = _window(tenant, places[hit][1], size, rows)
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any
+from typing import Any, cast
 
 from indexing.collection import wire
 from indexing.errors import CollectionError, CollectionUnavailableError, ConnectionLostError, WireError
@@ -61,9 +61,7 @@ class Connection(asyncio.Protocol):
     # ── what the event loop calls ─────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(f"a connection needs a stream, not {type(transport).__name__}")
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import gt
 from pathlib import Path
 
 import numpy as np
@@ -356,9 +357,16 @@ def _vectors(embedding: Embedding) -> dict[str, _NamedVector]:
 
 def _side(rows: Sequence[qe.ScoredPoint], with_payload: bool) -> Side:
     """Columns, best first; the engine leaves the order of equal scores open, so the id decides."""
-    ordered = sorted((-row.score, str(row.id), place) for place, row in enumerate(rows))
-    payloads = [rows[place].payload or {} for _, _, place in ordered] if with_payload else None
-    return Side([key for _, key, _ in ordered], [-score for score, _, _ in ordered], payloads)
+    ids, scores = [str(row.id) for row in rows], [row.score for row in rows]
+    payloads = [row.payload or {} for row in rows] if with_payload else None
+    if all(map(gt, scores, scores[1:])):
+        return Side(ids, scores, payloads)
+    order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids[place]))
+    return Side(
+        [ids[place] for place in order],
+        [scores[place] for place in order],
+        None if payloads is None else [payloads[place] for place in order],
+    )
 
 
 def _stored(row: qe.Record) -> StoredPoint:

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from indexing.collection import wire
 from indexing.collection.address import acquire, listen, withdraw
@@ -159,9 +159,7 @@ class Client(asyncio.Protocol):
     # ── what the event loop calls ─────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(f"a connection needs a stream, not {type(transport).__name__}")
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._server.came(self)
 
     def data_received(self, data: bytes) -> None:

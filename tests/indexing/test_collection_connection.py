@@ -135,3 +135,25 @@ async def test_a_caller_that_gives_up_leaves_the_connection_to_the_others() -> N
         await read(theirs)
         theirs.send(wire.frame([1, None, "late"]) + wire.frame([2, None, 5]))
         assert await other == 5
+
+
+class OtherLoopsTransport:
+    """What another event loop (uvloop) hands over: a stream that is no ``asyncio.Transport``."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def abort(self) -> None: ...
+
+
+async def test_the_transport_of_another_event_loop_will_do() -> None:
+    transport, connection = OtherLoopsTransport(), Connection()
+    connection.connection_made(transport)
+    waiting = asyncio.create_task(connection.request("count", []))
+    await asyncio.sleep(0)
+    assert list(wire.Frames().feed(transport.written[0])) == [[1, "count", []]]
+    connection.data_received(wire.frame([1, None, 3]))
+    assert await waiting == 3

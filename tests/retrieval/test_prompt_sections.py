@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -111,7 +110,7 @@ def test_pages_are_kept_for_citations_and_not_shown() -> None:
     assert (section.page, section.section) == (None, "")
     assert [section.page_at(SPANS[number][0]) for number in range(4, 8)] == [2, 2, 3, 3]
     assert "page" not in render_passage(section)
-    window_of = ContextPassage.of(replace(result(5, 8), highlight_pages=(5, 6)), 1)
+    window_of = ContextPassage.of(result(5, 8)._replace(highlight_pages=(5, 6)), 1)
     assert [window_of.page_at(SPANS[number][0]) for number in (4, 5, 7, 8)] == [5, 5, 5, 6]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -127,7 +126,7 @@ async def test_not_in_the_documents_is_an_answer_in_the_questions_language() -> 
         ((result(0, TEXTS[0], dense=0.29),), "none"),
         ((result(0, TEXTS[0], dense=0.31),), "generated"),
         ((result(0, TEXTS[0], dense=0.9, rerank=-1.0),), "none"),
-        ((replace(result(0, TEXTS[0]), scores=Scores(None, 3.0, 1.0, None)),), "generated"),
+        ((result(0, TEXTS[0])._replace(scores=Scores(None, 3.0, 1.0, None)),), "generated"),
     ],
 )
 async def test_below_the_confidence_no_model_is_asked(results: tuple[SearchResult, ...], kind: str) -> None:
