@@ -39,6 +39,7 @@ _CLOSING = {"[": "\\]", "(": "\\)"}
 _OPENING = re.compile(r"\\begin\{([a-zA-Z]{1,30}\*?)\}|\\([\[(])")
 _FENCE = re.compile(r"(?m)^[^\S\n]{0,12}+(`{3,20}+|~{3,20}+)")
 _PLAIN_URL = re.compile(r"(?:https?|ftp|file)://[!-~]{1,2000}+")
+_IMAGE = re.compile(r"!\[[^\]\n]{0,300}+\]\([^()\n]{1,2000}+\)")  # Markdown
 _FIRST = frozenset(("1", "a", "A", "i", "一"))
 _REFERENCES = ("fig.", "figs.", "no.", "eq.", "eqs.", "sec.", "vol.", "ch.", "p.", "pp.", "tab.")
 _STOPS = ".!?。！？；;:：…"
@@ -58,6 +59,8 @@ def atomic_spans(text: str, units: Sequence[Span]) -> tuple[list[Span], list[Spa
         found += [(*match.span(1), True) for match in _ROW.finditer(text)]
     if "://" in text:
         found += [(*_without_closing_stop(text, *match.span()), False) for match in _PLAIN_URL.finditer(text)]
+    if "![" in text:
+        found += [(*match.span(), False) for match in _IMAGE.finditer(text)]
     blocks: list[Span] = []
     inside: list[Span] = []
     reach = 0

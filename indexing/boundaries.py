@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 _FULL = "。！？；｡؟۔।॥։።‼⁇⁈⁉"
 _STOP = re.compile(
-    r"(?P<stop>[.!?…．" + _FULL + r"]++)"
+    # "!" may begin a Markdown image instead of ending a sentence
+    r"(?P<stop>(?:[.?…．" + _FULL + r"]|!(?!\[[^\]\n]{0,300}\]\())++)"
     r"(?P<close>[\"'”’」』》〉)）\]】〕｝}»›*_`]{0,8}+(?:\[[0-9]{1,3}\]){0,6}+)"
     r"(?P<gap>\s*+)"
 )

@@ -243,6 +243,24 @@ def test_a_piece_without_words_joins_its_neighbour():
     assert texts("...") == ["..."]
 
 
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("架构如下。![架构图](a.png)后面的话。", ["架构如下。", "![架构图](a.png)后面的话。"]),
+        ("文字![图](a.png)。", ["文字![图](a.png)。"]),
+        ("See this! ![a page](a.png) Then more.", ["See this!", "![a page](a.png) Then more."]),
+        ("Before.\n\n![Two. Words!](a.png)\n\nAfter.", ["Before.", "![Two. Words!](a.png)", "After."]),
+        (
+            "```\nrun\n```\n\n![图。一](https://e.org/a.png)",
+            ["```\nrun\n```", "![图。一](https://e.org/a.png)"],
+        ),
+        ("Really![1] Yes.", ["Really![1]", "Yes."]),
+    ],
+)
+def test_an_image_is_whole_and_its_mark_ends_no_sentence(text, sentences):
+    assert texts(text) == sentences
+
+
 @pytest.mark.parametrize("text", ["", " \n\t\r\n ", "\u3000"])
 def test_nothing_but_white_space_has_no_sentences(text):
     assert split_sentences(text) == []
