@@ -6,7 +6,7 @@ import csv
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -95,6 +95,26 @@ def load_pairs(folder: Path) -> JudgedSet:
             texts[query_id] = str(row["query"])
             qrels.setdefault(query_id, {})[doc_id] = 1
     return _checked(folder, corpus, len(known), texts, qrels, (corpus, pairs))
+
+
+def together(sets: Sequence[JudgedSet], corpus: Path) -> JudgedSet:
+    """Return all sets as one over one corpus, which is written to ``corpus``.
+
+    Ids get their set's name in front: ``NAME/ID``.
+    """
+    queries: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    with corpus.open("w", encoding="utf-8") as out:
+        for one in sets:
+            for row in _rows(one.corpus):
+                out.write(json.dumps({**row, "_id": f"{one.name}/{row['_id']}"}, ensure_ascii=False) + "\n")
+            queries |= {f"{one.name}/{query_id}": text for query_id, text in one.queries.items()}
+            for query_id, grades in one.qrels.items():
+                judged = {f"{one.name}/{doc_id}": grade for doc_id, grade in grades.items()}
+                qrels[f"{one.name}/{query_id}"] = judged
+    name = "+".join(one.name for one in sets)
+    checksum = hashlib.sha256("".join(one.checksum for one in sets).encode()).hexdigest()[:16]
+    return JudgedSet(name, corpus, sum(one.documents for one in sets), queries, qrels, checksum)
 
 
 def _checked(

@@ -2,7 +2,8 @@
 
 A judged set is indexed as a user would index it (the real reader, splitter,
 encoders and embedded engine, in a temporary home), then every judged query is
-asked in each mode.  A document's place is its best sentence's.
+asked in each mode.  A document's place is its best sentence's.  ``--mixed``
+puts several sets into one index and also shows the questions of each apart.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import logging
 import random
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 import typer
 
-from benchmarks.beir import JudgedSet, load_beir, load_pairs
+from benchmarks.beir import JudgedSet, load_beir, load_pairs, together
 from benchmarks.provenance import provenance
 from benchmarks.significance import bootstrap_interval, randomisation_test
 from indexing.errors import WinnowError
@@ -104,24 +107,40 @@ def summary(asked: dict[Mode, Asked], seed: int) -> dict[str, object]:
             "unanswered": len(one.report.unanswered),
             "per_query": {name: dict(scores) for name, scores in per_query.items()},
         }
-    better: Mode = max(("dense", "sparse"), key=lambda mode: asked[mode].report.means[MEASURE])
-    hybrid, side = (asked[mode].report for mode in ("hybrid", better))
-    queries = list(hybrid.per_query[MEASURE])
-    ours, theirs = ([report.per_query[MEASURE][one] for one in queries] for report in (hybrid, side))
-    return {
-        "modes": modes,
-        "hybrid_against": {
-            "side": better,
-            "measure": MEASURE,
-            "difference": round(hybrid.means[MEASURE] - side.means[MEASURE], 4),
-            "p": round(randomisation_test(ours, theirs, seed), 4),
-        },
+    return {"modes": modes, "hybrid_against": against(asked, _queries(asked), seed)}
+
+
+def against(asked: dict[Mode, Asked], queries: Sequence[str], seed: int) -> dict[str, object]:
+    """Return hybrid search against the side that is better over these queries, paired."""
+    scores = {
+        mode: [one.report.per_query[MEASURE][query_id] for query_id in queries] for mode, one in asked.items()
     }
+    means = {mode: fmean(values) for mode, values in scores.items()}
+    better: Mode = max(("dense", "sparse"), key=means.__getitem__)
+    return {
+        "side": better,
+        "measure": MEASURE,
+        "means": {mode: round(mean, 4) for mode, mean in means.items()},
+        "difference": round(means["hybrid"] - means[better], 4),
+        "p": round(randomisation_test(scores["hybrid"], scores[better], seed), 4),
+    }
+
+
+def _queries(asked: dict[Mode, Asked]) -> list[str]:
+    return list(asked["hybrid"].report.per_query[MEASURE])
+
+
+def by_set(asked: dict[Mode, Asked], seed: int) -> dict[str, dict[str, object]]:
+    """Return :func:`against` for the questions of each set of several together."""
+    queries: dict[str, list[str]] = {}
+    for query_id in _queries(asked):
+        queries.setdefault(query_id.partition("/")[0], []).append(query_id)
+    return {name: against(asked, found, seed) for name, found in queries.items()}
 
 
 def table(result: dict[str, Any]) -> str:
     """Return the result as a Markdown table with its facts above it."""
-    data, index, against = result["dataset"], result["index"], result["hybrid_against"]
+    data, index = result["dataset"], result["index"]
     new = f"{index['sentences']} points at {index['sentences_per_second']} a second"
     lines = [
         f"{data['name']} ({data['checksum']}): {data['documents']} documents, {data['queries']} queries, "
@@ -136,15 +155,23 @@ def table(result: dict[str, Any]) -> str:
             low, high = one["intervals_95"][name]
             cells.append(f"{mean:.3f} ({low:.3f}-{high:.3f}) |")
         lines.append(" ".join([f"| {mode} |", *cells]))
-    gain = f"{against['difference']:+.4f} {against['measure']}, p {against['p']}"
-    lines += ["", f"hybrid against {against['side']}: {gain}"]
+    lines += ["", _gain(result["hybrid_against"])]
+    for name, part in result.get("sets", {}).items():
+        means = ", ".join(f"{mode} {mean:.3f}" for mode, mean in part["means"].items())
+        lines.append(f"questions of {name}: {means}; {_gain(part)}")
     if "bm25s" in result:
         peer = result["bm25s"]
         lines.append(f"bm25s on the same terms: {peer['ours']:.4f} against {peer['bm25s']:.4f} {MEASURE}")
     return "\n".join(lines)
 
 
-def measure(judged: JudgedSet, settings: Settings, top_k: int, seed: int, *, compare: bool) -> dict[str, Any]:
+def _gain(part: dict[str, Any]) -> str:
+    return f"hybrid against {part['side']}: {part['difference']:+.4f} {part['measure']}, p {part['p']}"
+
+
+def measure(
+    judged: JudgedSet, settings: Settings, top_k: int, seed: int, *, compare: bool, mixed: bool
+) -> dict[str, Any]:
     """Return everything that a result file holds for one set."""
     index = build_index(judged, settings)
     asked = asyncio.run(ask(judged, settings, top_k))
@@ -163,6 +190,8 @@ def measure(judged: JudgedSet, settings: Settings, top_k: int, seed: int, *, com
         "index": index,
         **summary(asked, seed),
     }
+    if mixed:
+        result["sets"] = by_set(asked, seed)
     if compare:
         from benchmarks.bm25_peer import peer_run
 
@@ -187,7 +216,8 @@ def main(
     pairs: Annotated[list[Path] | None, typer.Option(help="A folder of question-passage pairs.")] = None,
     unit: Annotated[UnitName, typer.Option(help="What a point is.")] = "sentence",
     top_k: Annotated[int, typer.Option(min=100, max=1000, help="Candidates from each side.")] = 400,
-    max_queries: Annotated[int | None, typer.Option(min=1, help="Draw this many queries.")] = None,
+    max_queries: Annotated[int | None, typer.Option(min=1, help="Draw this many queries of a set.")] = None,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Index all sets as one folder.")] = False,
     compare_bm25s: Annotated[bool, typer.Option("--compare-bm25s", help="Also rank by bm25s.")] = False,
     seed: Annotated[int, typer.Option(help="Of the intervals, the test and the draw.")] = 20,
     keep: Annotated[Path | None, typer.Option(help="Folder that keeps the indexes for the next run.")] = None,
@@ -199,8 +229,13 @@ def main(
         sets = [load_beir(folder) for folder in data or ()] + [load_pairs(folder) for folder in pairs or ()]
         if not sets:
             raise WinnowError("name at least one folder with --data or --pairs")
-        for judged in sets:
+        sets = [sample(judged, max_queries, seed) for judged in sets]
+        for part in [sets] if mixed else [[one] for one in sets]:
             with ExitStack() as stack:
+                judged = part[0]
+                if mixed:
+                    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="winnow-mixed-")))
+                    judged = together(part, folder / "corpus.jsonl")
                 home = keep / f"{judged.name}-{unit}" if keep is not None else None
                 if home is None:
                     # The engine leaves a second after its last client, often after the folder is due to go.
@@ -209,8 +244,7 @@ def main(
                     )
                     home = Path(stack.enter_context(scratch))
                 settings = load_settings(home=home, indexing={"unit": unit}, collection={"idle_exit_s": 1.0})
-                drawn = sample(judged, max_queries, seed)
-                result = measure(drawn, settings, top_k, seed, compare=compare_bm25s)
+                result = measure(judged, settings, top_k, seed, compare=compare_bm25s, mixed=mixed)
             typer.echo(table(result) + "\n")
             if out is not None:
                 out.mkdir(parents=True, exist_ok=True)

@@ -13,12 +13,14 @@ inputs are never changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from itertools import chain, repeat
+from operator import mul, neg
+from typing import Literal, NamedTuple, overload
 
 from indexing.errors import InputError
-from indexing.records import Hit
+from indexing.records import NO_PAYLOAD, Hit
 
 FusionMethod = Literal["rrf", "dbsf", "weighted"]
 Ranking = Sequence[Hit]
@@ -42,9 +44,41 @@ class Fused(NamedTuple):
     scores: tuple[float | None, ...]
 
 
+class Fusion(Sequence[Fused]):
+    """Points after fusion, best first.
+
+    A point is put together when it is looked at: a search fuses a hundred and shows ten.
+    """
+
+    def __init__(
+        self, order: Sequence[tuple[str, float]], places: Sequence[Mapping[str, tuple[int, Hit]]]
+    ) -> None:
+        self._order = order
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Fused: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Fused]: ...
+    def __getitem__(self, index: int | slice) -> Fused | list[Fused]:
+        if isinstance(index, slice):
+            return [self._point(*one) for one in self._order[index]]
+        return self._point(*self._order[index])
+
+    def _point(self, identity: str, score: float) -> Fused:
+        found = [side.get(identity) for side in self._places]
+        payload = next((hit.payload for _, hit in filter(None, found) if hit.payload), NO_PAYLOAD)
+        ranks = tuple([place and place[0] for place in found])
+        scores = tuple([place and place[1].score for place in found])
+        return Fused(identity, score, payload, ranks, scores)
+
+
 def rrf(
     sides: Sequence[Ranking], weights: Sequence[float], k: int = RRF_K, *, credits: Credits | None = None
-) -> list[Fused]:
+) -> Fusion:
     """Return the sides fused by reciprocal rank: a point scores the sum of ``weight / (k + rank)``.
 
     Scores of the sides do not matter, only their order.  ``k`` damps the lead
@@ -72,9 +106,7 @@ def rrf(
     return _fuse(sides, weights, credits, [reciprocal] * len(sides))
 
 
-def dbsf(
-    sides: Sequence[Ranking], weights: Sequence[float], *, credits: Credits | None = None
-) -> list[Fused]:
+def dbsf(sides: Sequence[Ranking], weights: Sequence[float], *, credits: Credits | None = None) -> Fusion:
     """Return the sides fused by distribution-based scores.
 
     A score becomes ``(score - (mean - 3 sd)) / (6 sd)`` of its side, with the
@@ -96,7 +128,7 @@ def weighted(
     *,
     floors: Sequence[float | None] | None = None,
     credits: Credits | None = None,
-) -> list[Fused]:
+) -> Fusion:
     """Return the sides fused by a weighted sum of min-max normalised scores.
 
     The best score of a side becomes 1, its floor 0.  The floor is the side's
@@ -131,7 +163,7 @@ def fuse(
     rrf_k: int = RRF_K,
     floors: Sequence[float | None] | None = None,
     credits: Credits | None = None,
-) -> list[Fused]:
+) -> Fusion:
     """Return the sides fused by the named method; each takes what it knows of the rest.
 
     Raises:
@@ -202,47 +234,37 @@ def _fuse(
     weights: Sequence[float],
     credits: Credits | None,
     scales: Sequence[Scale],
-) -> list[Fused]:
+) -> Fusion:
     """Sum each point's weighted contributions over the sides that take part."""
     _check(sides, weights, credits or {})
     total = math.fsum(weights)
-    parts: dict[str, list[float]] = {}
-    payloads: dict[str, Mapping[str, object]] = {}
-    ranks: list[dict[str, int]] = []
-    scores: list[dict[str, float]] = []
+    places: list[dict[str, tuple[int, Hit]]] = []
+    contributed: list[dict[str, float]] = []
     for side, weight, scale in zip(sides, weights, scales, strict=True):
-        hits = _first_occurrences(side)
-        ids = [hit.id for hit in hits]
-        ranks.append(dict(zip(ids, range(1, len(ids) + 1), strict=True)))
-        scores.append({hit.id: hit.score for hit in hits})
+        hits, ids = _first_occurrences(side)
+        places.append(dict(zip(ids, enumerate(hits, start=1), strict=True)))
         if weight == 0:
             continue
-        payloads = {hit.id: hit.payload for hit in hits} | payloads
-        for identity, contribution in zip(ids, scale(hits), strict=True):
-            credit = credits.get(identity, 0.0) if credits else 0.0
-            value = (weight + credit * (total - weight)) * contribution
-            if identity in parts:
-                parts[identity].append(value)
-            else:
-                parts[identity] = [value]
-    fused = map(
-        Fused,
-        parts,
-        map(math.fsum, parts.values()),  # exact, so the order of the sides cannot matter
-        map(payloads.__getitem__, parts),
-        zip(*(map(side.get, parts) for side in ranks), strict=True),
-        zip(*(map(side.get, parts) for side in scores), strict=True),
-    )
-    return sorted(fused, key=lambda point: (-point.score, point.id))
+        shares: Iterable[float] = repeat(weight)
+        if credits:
+            shares = [weight + credits.get(identity, 0.0) * (total - weight) for identity in ids]
+        contributed.append(dict(zip(ids, map(mul, shares, scale(hits)), strict=True)))
+    points = list(dict.fromkeys(chain.from_iterable(contributed)))
+    columns = (map(side.get, points, repeat(0.0)) for side in contributed)
+    sums = map(math.fsum, zip(*columns, strict=True))  # exact: the order of the sides cannot matter
+    order = sorted(zip(map(neg, sums), points, strict=True))
+    return Fusion([(identity, -negative) for negative, identity in order], places)
 
 
-def _first_occurrences(side: Ranking) -> Ranking:
-    if len({hit.id for hit in side}) == len(side):
-        return side
+def _first_occurrences(side: Ranking) -> tuple[Ranking, list[str]]:
+    """Return the side without a point's second hit, and the ids of what is left."""
+    ids = [hit.id for hit in side]
+    if len(set(ids)) == len(ids):
+        return side, ids
     unique: dict[str, Hit] = {}
     for hit in side:
         unique.setdefault(hit.id, hit)
-    return list(unique.values())
+    return list(unique.values()), list(unique)
 
 
 def _check(sides: Sequence[Ranking], weights: Sequence[float], credits: Credits) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from indexing.identity import split_point_id
 from retrieval.fusion import Fused
@@ -25,6 +26,7 @@ _MAX_WINDOWS = 3
 # Share of the best hit's fused score that another hit of its passage must
 # reach to be highlighted: with rank fusion, found by both sides or near the top.
 _HIGHLIGHT_SHARE = 0.5
+_ordinal = attrgetter("ordinal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,48 +49,45 @@ class Standing:
 
     def result(self) -> SearchResult:
         """Return the passage as a caller sees it; its score is the last stage's."""
-        passage, hit = self.passage, self.passage.lead
-        payload = cast("dict[str, Any]", hit.payload)
+        passage, hit, window = self.passage, self.passage.lead, self.passage.windows[0]
+        start, end = window.span
         matched = self._matched()
         return SearchResult(
             id=hit.id,
             doc_id=passage.doc_id,
             source=passage.source,
             title=passage.title,
-            section=payload.get("section", ""),
-            page=payload.get("page"),
-            text=payload["text"],
+            section=window.section,
+            page=window.page,
+            text=window.sentence,
             window=passage.text,
-            start=payload["start"],
-            end=payload["end"],
+            start=start,
+            end=end,
             score=hit.score if self.rerank_score is None else self.rerank_score,
             ranks=Ranks(hit.ranks[0], hit.ranks[1], self.rank, self.rerank_rank),
             scores=Scores(hit.scores[0], hit.scores[1], hit.score, self.logit),
             window_start=passage.start,
             window_end=passage.end,
-            highlights=tuple((one["start"], one["end"]) for one in matched),
-            highlight_pages=tuple(one.get("page") for one in matched),
+            highlights=tuple([one.span for one in matched]),
+            highlight_pages=tuple([one.page for one in matched]),
             sources=passage.sources,
             version=passage.version,
-            ordinal=payload["ordinal"],
-            metadata=payload.get("metadata", {}),
+            ordinal=window.ordinal,
+            metadata=dict(window.metadata),
             indexed_at=passage.indexed_at,
             ingested_by=passage.ingested_by,
         )
 
-    def _matched(self) -> list[dict[str, Any]]:
-        """Payloads of the hits worth a highlight, in reading order.
+    def _matched(self) -> list[Window]:
+        """Windows of the hits worth a highlight, in reading order.
 
         The dense side returns its nearest sentences however far they are: in a
         small collection that is every sentence there is.
         """
-        lead = self.passage.lead
-        if len(self.passage.hits) == 1:
-            return [cast("dict[str, Any]", lead.payload)]
-        least = _HIGHLIGHT_SHARE * lead.score
-        worth = [hit for hit in self.passage.hits if hit is lead or hit.score >= least]
-        payloads = [cast("dict[str, Any]", hit.payload) for hit in worth]
-        return sorted(payloads, key=lambda payload: cast(int, payload["start"]))
+        least = _HIGHLIGHT_SHARE * self.passage.lead.score
+        found = zip(self.passage.hits, self.passage.windows, strict=True)
+        worth = [window for place, (hit, window) in enumerate(found) if place == 0 or hit.score >= least]
+        return sorted(worth, key=_ordinal)
 
 
 class Assembly:
@@ -113,17 +112,18 @@ class Assembly:
         """Passages still wanted."""
         return max(self._wanted - len(self._passages), 0)
 
-    def batch(self, fused: Sequence[Fused], position: int) -> Sequence[Fused]:
+    def batch(self, fused: Sequence[Fused], position: int) -> list[Fused]:
         """Return the hits from ``position`` on that bring the passages still missing, if all are live.
 
         Ids say which hits share a passage: one document, and windows that meet.
         """
         missing = self.missing
-        stop = position
-        while missing and stop < len(fused):
-            missing -= self._stands_alone(fused[stop].id)
-            stop += 1
-        return fused[position:stop]
+        batch: list[Fused] = []
+        while missing and position + len(batch) < len(fused):
+            hit = fused[position + len(batch)]
+            missing -= self._stands_alone(hit.id)
+            batch.append(hit)
+        return batch
 
     def _stands_alone(self, identity: str) -> bool:
         prefix, ordinal = split_point_id(identity)
@@ -134,10 +134,9 @@ class Assembly:
 
     def add(self, hits: Sequence[Fused], windows: Sequence[Window | None]) -> None:
         """Take the next hits; a window is None when its version of the document is not live."""
-        for hit, window in zip(hits, windows, strict=True):
-            self._not_live += window is None
-            self._hits.append(hit if window is None else _read(hit, window))
-            self._windows.append(window)
+        self._not_live += sum(window is None for window in windows)
+        self._hits.extend(hits)
+        self._windows.extend(windows)
         self._passages = merge_windows(
             self._hits,
             self._windows,
@@ -159,18 +158,3 @@ class Assembly:
             "merged": sum(len(passage.hits) - 1 for passage in self._passages),
             "dropped_not_live": self._not_live,
         }
-
-
-def _read(hit: Fused, window: Window) -> Fused:
-    """Return the hit with what the catalogue says of its sentence."""
-    start, end = window.span
-    payload: dict[str, object] = {
-        "ordinal": window.ordinal,
-        "start": start,
-        "end": end,
-        "text": window.sentence,
-        "section": window.section,
-        "page": window.page,
-        "metadata": dict(window.metadata),
-    }
-    return hit._replace(payload=payload)

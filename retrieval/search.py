@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -16,7 +16,7 @@ from indexing.records import Embedding, Mode, SideHits
 from indexing.settings import RerankSettings, RetrievalSettings, Settings
 from retrieval.confidence import FACTORS, confidence_weights
 from retrieval.credits import literal_credits, readable_words
-from retrieval.fusion import Fused, fuse, side_weights
+from retrieval.fusion import Fused, Fusion, fuse, side_weights
 from retrieval.passages import Assembly, Standing
 from retrieval.plan import MAX_TOP_K, Plan, make_plan
 from retrieval.records import Branch, SearchRequest, SearchResponse
@@ -265,7 +265,7 @@ class Searcher:
         )
         return found
 
-    async def _fuse(self, plan: Plan, found: list[SideHits], arms: list[_Arm], trace: Trace) -> list[Fused]:
+    async def _fuse(self, plan: Plan, found: list[SideHits], arms: list[_Arm], trace: Trace) -> Fusion:
         began = perf_counter()
         sides = [side for hits in found for side in (hits.dense, hits.sparse)]
         weights = [weight for arm in arms for weight in arm.weights]
@@ -315,7 +315,7 @@ class Searcher:
         }
         return literal_credits(plan.query, texts, self._coverage, self._min_coverage) if texts else {}
 
-    async def _assemble(self, plan: Plan, fused: list[Fused], wanted: int, trace: Trace) -> Assembly:
+    async def _assemble(self, plan: Plan, fused: Sequence[Fused], wanted: int, trace: Trace) -> Assembly:
         """Walk down the fused list until ``wanted`` passages stand."""
         began = perf_counter()
         assembly = Assembly(plan.window_size, wanted)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ POOL = 3
 def source_of(passage: Standing, field: str | None) -> str:
     """Return who a passage is from: a metadata field, else the site of a URL, else the source itself."""
     if field is not None:
-        metadata = cast("dict[str, Any]", passage.passage.lead.payload).get("metadata", {})
+        metadata = passage.passage.windows[0].metadata
         if field in metadata:
             return f"{field}={metadata[field]}"
     uri = passage.passage.source

@@ -23,12 +23,14 @@ class Passage(NamedTuple):
     """Sentences ``first`` to ``last`` of one document around one hit or several.
 
     ``hits`` are best first; the leading one gives the passage its rank.
+    ``windows`` has what the catalogue says of each.
     ``text`` is the document's text from ``start`` to ``end``, ``spans`` the
     offsets of its sentences and ``highlights`` those of the hits, both
     ascending and in document offsets.
     """
 
     hits: tuple[Fused, ...]
+    windows: tuple[Window, ...]
     tenant: str
     doc_id: str
     version: str
@@ -72,7 +74,7 @@ def merge_windows(
     """Return passages, the one with the best hit first.
 
     Args:
-        hits: in ranking order; the payload holds the sentence's ``ordinal``.
+        hits: in ranking order.
         windows: the catalogue's answer for each hit, at least ``size``
             sentences on each side where the document has them, better
             ``size + 1`` (see the module); None drops the hit: its version of
@@ -85,30 +87,27 @@ def merge_windows(
             so is cut back to the sentences that do not show yet.
 
     Raises:
-        ValueError: not one window a hit, or a window without its hit: both
-            are defects of the caller, not of the input.
+        ValueError: not one window a hit, which is a defect of the caller, not of the input.
     """
     if len(hits) != len(windows):
         raise ValueError(f"{len(hits)} hits came with {len(windows)} windows")
     documents: dict[tuple[str, str, str], list[_Group]] = {}
     standing = 0
-    for place, (hit, window) in enumerate(zip(hits, windows, strict=True)):
+    for place, window in enumerate(windows):
         if window is None:
             continue
         if top_n is not None and standing >= top_n:
             break
         groups = documents.setdefault((window.tenant, window.doc_id, window.version), [])
         standing -= len(groups)
-        _place(groups, _single(place, hit, window, size), max_sentences)
+        _place(groups, _single(place, window, size), max_sentences)
         standing += len(groups)
     ordered = sorted((group for groups in documents.values() for group in groups), key=lambda g: g.places)
-    return [_passage(group, hits) for group in ordered]
+    return [_passage(group, hits, windows) for group in ordered]
 
 
-def _single(place: int, hit: Fused, window: Window, size: int) -> _Group:
-    ordinal = hit.payload["ordinal"]
-    if not isinstance(ordinal, int) or not window.first <= ordinal <= window.last:
-        raise ValueError(f"hit {hit.id} has ordinal {ordinal!r}, its window {window.first} to {window.last}")
+def _single(place: int, window: Window, size: int) -> _Group:
+    ordinal = window.ordinal
     first, last = max(window.first, ordinal - size), min(window.last, ordinal + size)
     return _Group((place,), (ordinal,), first, last, window)
 
@@ -167,12 +166,13 @@ def _union(group: _Group, new: _Group, max_sentences: int | None) -> _Group | No
     return _with_hits(group, new)._replace(first=first, last=last, known=known)
 
 
-def _passage(group: _Group, hits: Sequence[Fused]) -> Passage:
+def _passage(group: _Group, hits: Sequence[Fused], windows: Sequence[Window | None]) -> Passage:
     known = group.known
     spans = known.spans[group.first - known.first : group.last - known.first + 1]
     start, end = spans[0][0], spans[-1][1]
     return Passage(
-        hits=tuple(hits[place] for place in group.places),
+        hits=tuple([hits[place] for place in group.places]),
+        windows=tuple([window for place in group.places if (window := windows[place]) is not None]),
         tenant=known.tenant,
         doc_id=known.doc_id,
         version=known.version,
@@ -182,7 +182,7 @@ def _passage(group: _Group, hits: Sequence[Fused]) -> Passage:
         end=end,
         text=known.text[start - known.start : end - known.start],
         spans=spans,
-        highlights=tuple(known.spans[ordinal - known.first] for ordinal in sorted(set(group.ordinals))),
+        highlights=tuple([known.spans[ordinal - known.first] for ordinal in sorted(set(group.ordinals))]),
         title=known.title,
         source=known.source,
         sources=known.sources,

@@ -163,6 +163,28 @@ def test_a_judged_set_from_end_to_end(beir, tmp_path, unit):
     assert f"| hybrid | {hybrid['means']['MAP']:.3f}" in done.stdout
 
 
+def test_sets_in_one_index_are_judged_together_and_apart(beir, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    write_lines(other / "corpus.jsonl", [{"_id": "d1", "text": "Tides follow the moon."}])
+    write_lines(other / "pairs.jsonl", [{"query_id": "q1", "query": "what do tides follow", "doc_id": "d1"}])
+    out = tmp_path / "results"
+    arguments = ["--data", str(beir), "--pairs", str(other), "--mixed", "--out", str(out)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    result = json.loads((out / "quality-tiny+other-sentence.json").read_text())
+    assert result["dataset"]["documents"] == 6
+    assert set(result["modes"]["hybrid"]["per_query"]["NDCG@10"]) == {
+        "tiny/q1",
+        "tiny/q2",
+        "tiny/q3",
+        "other/q1",
+    }
+    assert set(result["sets"]) == {"tiny", "other"}
+    assert result["sets"]["other"]["means"]["hybrid"] == 1.0
+    assert "questions of other: dense 1.000" in done.output
+
+
 def test_without_a_folder_it_refuses():
     done = CliRunner().invoke(app, [])
     assert done.exit_code == 2

@@ -139,8 +139,8 @@ def test_a_metadata_field_may_say_who_it_is_from() -> None:
 def standing(number: int, source: str) -> Standing:
     from retrieval.fusion import Fused
 
-    hit = Fused(f"{number}", 1.0, (1, None), (1.0, None), {"metadata": {}})
-    passage = Passage((hit,), "t", f"d{number}", "v", 0, 0, 0, 1, "x", (), (), "", source, (source,))
+    hit = Fused(f"{number}", 1.0, {}, (1, None), (1.0, None))
+    passage = Passage((hit,), (), "t", f"d{number}", "v", 0, 0, 0, 1, "x", (), (), "", source, (source,))
     return Standing(passage, number + 1)
 
 
