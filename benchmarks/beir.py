@@ -101,7 +101,12 @@ def together(sets: Sequence[JudgedSet], corpus: Path) -> JudgedSet:
     """Return all sets as one over one corpus, which is written to ``corpus``.
 
     Ids get their set's name in front: ``NAME/ID``.
+
+    Raises:
+        InputError: two sets have the same name.
     """
+    if len({one.name for one in sets}) < len(sets):
+        raise InputError("sets in one index need names of their own: rename one of the folders")
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     with corpus.open("w", encoding="utf-8") as out:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.beir import load_beir, load_pairs
+from benchmarks.beir import load_beir, load_pairs, together
 from benchmarks.quality import app, best_sentence, sample
 from benchmarks.significance import bootstrap_interval, randomisation_test
 from indexing.errors import InputError
@@ -183,6 +183,12 @@ def test_sets_in_one_index_are_judged_together_and_apart(beir, tmp_path):
     assert set(result["sets"]) == {"tiny", "other"}
     assert result["sets"]["other"]["means"]["hybrid"] == 1.0
     assert "questions of other: dense 1.000" in done.output
+
+
+def test_two_sets_of_one_name_are_not_put_together(beir, tmp_path):
+    judged = load_beir(beir)
+    with pytest.raises(InputError, match="names of their own"):
+        together([judged, judged], tmp_path / "corpus.jsonl")
 
 
 def test_without_a_folder_it_refuses():
