@@ -67,8 +67,8 @@ class SentenceAlone(StoredTokens):
     async def score(self, tenant: str, query: str, passages: Sequence[Standing]) -> RerankScores | None:
         narrowed = []
         for one in passages:
-            ordinal = int(str(one.passage.lead.payload["ordinal"]))
-            narrowed.append(replace(one, passage=one.passage._replace(first=ordinal, last=ordinal)))
+            ordinal = one.passage.window.ordinal
+            narrowed.append(one._replace(passage=one.passage._replace(first=ordinal, last=ordinal)))
         return await super().score(tenant, query, narrowed)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import lru_cache
+from uuid import UUID
 
 from indexing.errors import InputError
 from indexing.records import Extraction
@@ -18,6 +19,7 @@ from indexing.records import Extraction
 _SEPARATOR = "\x1f"
 _ORDINALS = 2**32
 _PREFIX_CHARS = 28
+_PREFIX_BYTES = 12
 _DOCUMENTS_KEPT = 4096  # the sentences of one document are named one after the other
 
 POINT_IDS = 2
@@ -72,6 +74,29 @@ def split_point_id(identity: str) -> tuple[str, int]:
 def prefix_of(identity: str) -> str:
     """Return an id's :func:`point_prefix`: the same for all sentences of one version of a document."""
     return identity[:_PREFIX_CHARS]
+
+
+def key_of_id(identity: str) -> bytes:
+    """Return a UUID's text as its 16 bytes, which sort as the (lower case) texts do.
+
+    Raises:
+        ValueError: it is not a UUID.
+
+    >>> key_of_id("cda58f22-626a-88c3-a260-bd350000001a").hex()
+    'cda58f22626a88c3a260bd350000001a'
+    """
+    return UUID(identity).bytes
+
+
+def id_of_key(key: bytes) -> str:
+    """Return the UUID's text that :func:`key_of_id` packed."""
+    text = key.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def prefix_of_key(key: bytes) -> bytes:
+    """Return :func:`prefix_of` of a packed id, packed."""
+    return key[:_PREFIX_BYTES]
 
 
 def version_of(extraction: Extraction, pipeline_version: int, *, splitting: str = "") -> str:

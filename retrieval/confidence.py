@@ -11,9 +11,10 @@ question-passage pairs, see docs/design.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from indexing.errors import InputError
+from indexing.hits import PackedHits
 from indexing.identity import prefix_of
 from indexing.records import Hit
 
@@ -41,9 +42,9 @@ def confidence(side: Sequence[Hit], document_of: DocumentOf = prefix_of) -> floa
     >>> round(confidence(hits), 3)
     1.414
     """
-    best: dict[str, float] = {}
-    for hit in side:
-        best.setdefault(document_of(hit.id), hit.score)
+    best: dict[str | bytes, float] = {}
+    for document, score in _scored(side, document_of):
+        best.setdefault(document, score)
         if len(best) == _JUDGED:
             break
     scores = list(best.values())
@@ -54,6 +55,13 @@ def confidence(side: Sequence[Hit], document_of: DocumentOf = prefix_of) -> floa
     if min(scores) == max(scores) or not (math.isfinite(spread) and spread > 0):
         return None
     return (max(scores) - mean) / spread
+
+
+def _scored(side: Sequence[Hit], document_of: DocumentOf) -> Iterable[tuple[str | bytes, float]]:
+    """Each hit's document and score; packed hits tell theirs without being unpacked."""
+    if document_of is prefix_of and isinstance(side, PackedHits):
+        return zip(side.documents(), side.scores, strict=True)
+    return ((document_of(hit.id), hit.score) for hit in side)
 
 
 def confidence_weights(

@@ -15,17 +15,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain, repeat
+from itertools import repeat
 from operator import mul, neg
 from typing import Literal, NamedTuple, overload
 
 from indexing.errors import InputError
+from indexing.hits import PackedHits
+from indexing.identity import id_of_key
 from indexing.records import NO_PAYLOAD, Hit
 
 FusionMethod = Literal["rrf", "dbsf", "weighted"]
 Ranking = Sequence[Hit]
 Credits = Mapping[str, float]
-Scale = Callable[[Sequence[Hit]], list[float]]
+Scale = Callable[[Sequence[float]], list[float]]
+Key = str | bytes
+"""What a point is known by while rankings are fused: its id, or its packed id."""
+_Payloads = Sequence[Mapping[str, object]] | None
 
 RRF_K = 60
 
@@ -44,17 +49,24 @@ class Fused(NamedTuple):
     scores: tuple[float | None, ...]
 
 
+class _Side(NamedTuple):
+    """A ranking as it is looked into: its points' places, their scores, their payloads if they have any."""
+
+    places: Mapping[Key, int]
+    scores: Sequence[float]
+    payloads: _Payloads
+
+
 class Fusion(Sequence[Fused]):
     """Points after fusion, best first.
 
     A point is put together when it is looked at: a search fuses a hundred and shows ten.
     """
 
-    def __init__(
-        self, order: Sequence[tuple[str, float]], places: Sequence[Mapping[str, tuple[int, Hit]]]
-    ) -> None:
+    def __init__(self, order: Sequence[tuple[float, Key]], sides: Sequence[_Side]) -> None:
         self._order = order
-        self._places = places
+        self._sides = sides
+        self._payloads = [side for side in sides if side.payloads]
 
     def __len__(self) -> int:
         return len(self._order)
@@ -68,12 +80,22 @@ class Fusion(Sequence[Fused]):
             return [self._point(*one) for one in self._order[index]]
         return self._point(*self._order[index])
 
-    def _point(self, identity: str, score: float) -> Fused:
-        found = [side.get(identity) for side in self._places]
-        payload = next((hit.payload for _, hit in filter(None, found) if hit.payload), NO_PAYLOAD)
-        ranks = tuple([place and place[0] for place in found])
-        scores = tuple([place and place[1].score for place in found])
-        return Fused(identity, score, payload, ranks, scores)
+    def _point(self, negative: float, key: Key) -> Fused:
+        found = [(side.places.get(key), side) for side in self._sides]
+        return Fused(
+            key if isinstance(key, str) else id_of_key(key),
+            -negative,
+            self._payload(key) if self._payloads else NO_PAYLOAD,
+            tuple([None if place is None else place + 1 for place, _ in found]),
+            tuple([None if place is None else side.scores[place] for place, side in found]),
+        )
+
+    def _payload(self, key: Key) -> Mapping[str, object]:
+        for places, _, payloads in self._payloads:
+            place = places.get(key)
+            if payloads and place is not None and payloads[place]:
+                return payloads[place]
+        return NO_PAYLOAD
 
 
 def rrf(
@@ -100,8 +122,8 @@ def rrf(
     if k < 1:
         raise InputError(f"rrf_k must be at least 1, not {k}")
 
-    def reciprocal(hits: Sequence[Hit]) -> list[float]:
-        return [1.0 / (k + rank) for rank in range(1, len(hits) + 1)]
+    def reciprocal(scores: Sequence[float]) -> list[float]:
+        return [1.0 / (k + rank) for rank in range(1, len(scores) + 1)]
 
     return _fuse(sides, weights, credits, [reciprocal] * len(sides))
 
@@ -208,8 +230,7 @@ def side_weights(coverage: float, dense_weight: float = 0.5) -> tuple[float, flo
     return coverage * dense_weight / larger, (1 - dense_weight) / larger
 
 
-def _three_sigma(hits: Sequence[Hit]) -> list[float]:
-    scores = [hit.score for hit in hits]
+def _three_sigma(scores: Sequence[float]) -> list[float]:
     if len(scores) < 2:
         return [0.5] * len(scores)
     mean = math.fsum(scores) / len(scores)
@@ -219,8 +240,7 @@ def _three_sigma(hits: Sequence[Hit]) -> list[float]:
     return [0.5 + (score - mean) / (6 * deviation) for score in scores]
 
 
-def _min_max(hits: Sequence[Hit], floor: float | None) -> list[float]:
-    scores = [hit.score for hit in hits]
+def _min_max(scores: Sequence[float], floor: float | None) -> list[float]:
     low, high = min(scores, default=0.0), max(scores, default=0.0)
     if low == high:
         return [1.0] * len(scores)
@@ -238,33 +258,49 @@ def _fuse(
     """Sum each point's weighted contributions over the sides that take part."""
     _check(sides, weights, credits or {})
     total = math.fsum(weights)
-    places: list[dict[str, tuple[int, Hit]]] = []
-    contributed: list[dict[str, float]] = []
+    packed = all(isinstance(side, PackedHits) or not side for side in sides)
+    taken: list[_Side] = []
+    contributed: list[dict[Key, float]] = []
     for side, weight, scale in zip(sides, weights, scales, strict=True):
-        hits, ids = _first_occurrences(side)
-        places.append(dict(zip(ids, enumerate(hits, start=1), strict=True)))
+        keys, scores, payloads = _columns(side, packed)
+        taken.append(_Side(dict(zip(keys, range(len(keys)), strict=True)), scores, payloads))
         if weight == 0:
             continue
         shares: Iterable[float] = repeat(weight)
         if credits:
-            shares = [weight + credits.get(identity, 0.0) * (total - weight) for identity in ids]
-        contributed.append(dict(zip(ids, map(mul, shares, scale(hits)), strict=True)))
-    points = list(dict.fromkeys(chain.from_iterable(contributed)))
-    columns = (map(side.get, points, repeat(0.0)) for side in contributed)
-    sums = map(math.fsum, zip(*columns, strict=True))  # exact: the order of the sides cannot matter
-    order = sorted(zip(map(neg, sums), points, strict=True))
-    return Fusion([(identity, -negative) for negative, identity in order], places)
+            named = (key if isinstance(key, str) else id_of_key(key) for key in keys)
+            shares = [weight + credits.get(identity, 0.0) * (total - weight) for identity in named]
+        contributed.append(dict(zip(keys, map(mul, shares, scale(scores)), strict=True)))
+    sums: dict[Key, float] = {}
+    several: set[Key] = set()
+    for side_sums in contributed:
+        several |= sums.keys() & side_sums.keys()
+        sums |= side_sums
+    for key in several:  # exact: the order of the sides cannot matter
+        sums[key] = math.fsum([side_sums.get(key, 0.0) for side_sums in contributed])
+    return Fusion(sorted(zip(map(neg, sums.values()), sums, strict=True)), taken)
 
 
-def _first_occurrences(side: Ranking) -> tuple[Ranking, list[str]]:
-    """Return the side without a point's second hit, and the ids of what is left."""
-    ids = [hit.id for hit in side]
-    if len(set(ids)) == len(ids):
-        return side, ids
-    unique: dict[str, Hit] = {}
-    for hit in side:
-        unique.setdefault(hit.id, hit)
-    return list(unique.values()), list(unique)
+def _columns(side: Ranking, packed: bool) -> tuple[Sequence[Key], Sequence[float], _Payloads]:
+    """Return a side's points, scores and payloads, all without a point's second hit."""
+    keys: Sequence[Key]
+    payloads: _Payloads
+    if packed and isinstance(side, PackedHits):
+        keys, scores, payloads = side.keys, side.scores, side.payloads
+    else:
+        keys, scores = [hit.id for hit in side], [hit.score for hit in side]
+        payloads = [hit.payload for hit in side] if any(hit.payload for hit in side) else None
+    if len(set(keys)) == len(keys):
+        return keys, scores, payloads
+    first: dict[Key, int] = {}
+    for place, key in enumerate(keys):
+        first.setdefault(key, place)
+    places = first.values()
+    return (
+        list(first),
+        [scores[place] for place in places],
+        None if payloads is None else [payloads[place] for place in places],
+    )
 
 
 def _check(sides: Sequence[Ranking], weights: Sequence[float], credits: Credits) -> None:

@@ -7,9 +7,8 @@ alone, so no quote can differ from the document.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from indexing.identity import split_point_id
 from retrieval.fusion import Fused
@@ -29,9 +28,11 @@ _HIGHLIGHT_SHARE = 0.5
 _ordinal = attrgetter("ordinal")
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A passage with its best hit's fused rank and, once reranked, its logit, score and new rank."""
+class Standing(NamedTuple):
+    """A passage with its best hit's fused rank and, once reranked, its logit, score and new rank.
+
+    A tuple: every search makes ten, or as many as were asked for.
+    """
 
     passage: Passage
     rank: int
@@ -49,17 +50,19 @@ class Standing:
 
     def result(self) -> SearchResult:
         """Return the passage as a caller sees it; its score is the last stage's."""
-        passage, hit, window = self.passage, self.passage.lead, self.passage.windows[0]
-        start, end = window.span
+        passage = self.passage
+        hit, window = passage.hits[0], passage.windows[0]
+        place = window.ordinal - window.first
+        start, end = window.spans[place]
         matched = self._matched()
         return SearchResult(
             id=hit.id,
-            doc_id=passage.doc_id,
-            source=passage.source,
-            title=passage.title,
+            doc_id=window.doc_id,
+            source=window.source,
+            title=window.title,
             section=window.section,
-            page=window.page,
-            text=window.sentence,
+            page=window.pages[place] if window.pages else None,
+            text=window.text[start - window.start : end - window.start],
             window=passage.text,
             start=start,
             end=end,
@@ -70,22 +73,25 @@ class Standing:
             window_end=passage.end,
             highlights=tuple([one.span for one in matched]),
             highlight_pages=tuple([one.page for one in matched]),
-            sources=passage.sources,
-            version=passage.version,
+            sources=window.sources,
+            version=window.version,
             ordinal=window.ordinal,
             metadata=dict(window.metadata),
-            indexed_at=passage.indexed_at,
-            ingested_by=passage.ingested_by,
+            indexed_at=window.indexed_at,
+            ingested_by=window.ingested_by,
         )
 
-    def _matched(self) -> list[Window]:
+    def _matched(self) -> Sequence[Window]:
         """Windows of the hits worth a highlight, in reading order.
 
         The dense side returns its nearest sentences however far they are: in a
         small collection that is every sentence there is.
         """
-        least = _HIGHLIGHT_SHARE * self.passage.lead.score
-        found = zip(self.passage.hits, self.passage.windows, strict=True)
+        hits, windows = self.passage.hits, self.passage.windows
+        if len(hits) == 1:
+            return windows
+        least = _HIGHLIGHT_SHARE * hits[0].score
+        found = zip(hits, windows, strict=True)
         worth = [window for place, (hit, window) in enumerate(found) if place == 0 or hit.score >= least]
         return sorted(worth, key=_ordinal)
 
@@ -127,7 +133,10 @@ class Assembly:
 
     def _stands_alone(self, identity: str) -> bool:
         prefix, ordinal = split_point_id(identity)
-        seen = self._seen.setdefault(prefix, [])
+        seen = self._seen.get(prefix)
+        if seen is None:
+            self._seen[prefix] = [ordinal]
+            return True
         alone = all(abs(ordinal - other) > 2 * self._size + 1 for other in seen)
         seen.append(ordinal)
         return alone

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
@@ -99,14 +98,14 @@ def _ranked(head: Sequence[Standing], scores: RerankScores, weight: float) -> li
         values[rows] = _standardised(scores.logits[rows]) + weight * _standardised(fused[rows])
     best_first = [place for place in order([one.id for one in head], values) if known[place]]
     scored = [
-        replace(one, logit=float(scores.logits[place]), rerank_score=float(values[place]))
+        one._replace(logit=float(scores.logits[place]), rerank_score=float(values[place]))
         if known[place]
         else one
         for place, one in enumerate(head)
     ]
     placed = permuted(scored, best_first, known)
     return [
-        one if one.logit is None else replace(one, rerank_rank=rank)
+        one if one.logit is None else one._replace(rerank_rank=rank)
         for rank, one in enumerate(placed, start=1)
     ]
 

@@ -29,10 +29,10 @@ POOL = 3
 def source_of(passage: Standing, field: str | None) -> str:
     """Return who a passage is from: a metadata field, else the site of a URL, else the source itself."""
     if field is not None:
-        metadata = passage.passage.windows[0].metadata
+        metadata = passage.passage.window.metadata
         if field in metadata:
             return f"{field}={metadata[field]}"
-    uri = passage.passage.source
+    uri = passage.passage.window.source
     if uri.startswith(("http://", "https://")):
         return urlsplit(uri).hostname or uri
     return uri

@@ -84,9 +84,10 @@ class StoredTokens:
 
 def _sentences(tenant: str, passage: Standing) -> list[str]:
     """Ids of the points of a passage's sentences; they follow from its place in its document."""
-    here = passage.passage
+    here, window = passage.passage, passage.passage.window
     return [
-        point_id(tenant, here.doc_id, here.version, ordinal) for ordinal in range(here.first, here.last + 1)
+        point_id(tenant, window.doc_id, window.version, ordinal)
+        for ordinal in range(here.first, here.last + 1)
     ]
 
 

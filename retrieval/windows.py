@@ -9,6 +9,7 @@ it.  Every text is an exact slice of the document's extracted text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from retrieval.fusion import Fused
@@ -23,34 +24,29 @@ class Passage(NamedTuple):
     """Sentences ``first`` to ``last`` of one document around one hit or several.
 
     ``hits`` are best first; the leading one gives the passage its rank.
-    ``windows`` has what the catalogue says of each.
+    ``windows`` has what the catalogue says of each, and of their document.
     ``text`` is the document's text from ``start`` to ``end``, ``spans`` the
-    offsets of its sentences and ``highlights`` those of the hits, both
-    ascending and in document offsets.
+    offsets of its sentences, ascending and in document offsets.
     """
 
     hits: tuple[Fused, ...]
     windows: tuple[Window, ...]
-    tenant: str
-    doc_id: str
-    version: str
     first: int
     last: int
     start: int
     end: int
     text: str
     spans: tuple[Span, ...]
-    highlights: tuple[Span, ...]
-    title: str
-    source: str
-    sources: tuple[str, ...]
-    indexed_at: str = ""
-    ingested_by: str | None = None
 
     @property
     def lead(self) -> Fused:
         """The best hit of the passage."""
         return self.hits[0]
+
+    @property
+    def window(self) -> Window:
+        """What the catalogue says of the best hit."""
+        return self.windows[0]
 
 
 class _Group(NamedTuple):
@@ -61,6 +57,9 @@ class _Group(NamedTuple):
     first: int
     last: int
     known: Window
+
+
+_places = attrgetter("places")
 
 
 def merge_windows(
@@ -102,7 +101,7 @@ def merge_windows(
         standing -= len(groups)
         _place(groups, _single(place, window, size), max_sentences)
         standing += len(groups)
-    ordered = sorted((group for groups in documents.values() for group in groups), key=lambda g: g.places)
+    ordered = sorted([group for groups in documents.values() for group in groups], key=_places)
     return [_passage(group, hits, windows) for group in ordered]
 
 
@@ -167,25 +166,16 @@ def _union(group: _Group, new: _Group, max_sentences: int | None) -> _Group | No
 
 
 def _passage(group: _Group, hits: Sequence[Fused], windows: Sequence[Window | None]) -> Passage:
-    known = group.known
-    spans = known.spans[group.first - known.first : group.last - known.first + 1]
+    places, _, first, last, known = group
+    spans = known.spans[first - known.first : last - known.first + 1]
     start, end = spans[0][0], spans[-1][1]
     return Passage(
-        hits=tuple([hits[place] for place in group.places]),
-        windows=tuple([window for place in group.places if (window := windows[place]) is not None]),
-        tenant=known.tenant,
-        doc_id=known.doc_id,
-        version=known.version,
-        first=group.first,
-        last=group.last,
-        start=start,
-        end=end,
-        text=known.text[start - known.start : end - known.start],
-        spans=spans,
-        highlights=tuple([known.spans[ordinal - known.first] for ordinal in sorted(set(group.ordinals))]),
-        title=known.title,
-        source=known.source,
-        sources=known.sources,
-        indexed_at=known.indexed_at,
-        ingested_by=known.ingested_by,
+        tuple([hits[place] for place in places]),
+        tuple([window for place in places if (window := windows[place]) is not None]),
+        first,
+        last,
+        start,
+        end,
+        known.text[start - known.start : end - known.start],
+        spans,
     )

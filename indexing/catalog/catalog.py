@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import Engine, Row, func, select
@@ -133,8 +134,8 @@ class Catalog:
         """
         if not points:
             return []
-        with self._engine.connect() as connection:
-            return read_windows(connection, tenant, points, size)
+        with closing(self._engine.raw_connection()) as connection:
+            return read_windows(connection.cursor(), tenant, points, size)
 
     def sources(self, tenant: str) -> dict[str, SourceRecord]:
         """Return every file or upload that was read, failed ones included, by URI."""

@@ -1,32 +1,29 @@
 """Windows around hits: one statement for all of them, whatever their number.
 
-It is written for SQLite, which reads the wanted hits from one JSON parameter:
-the same prepared statement serves every query, and it goes to the driver as it
-is: building it from Core elements took longer than the database needed to
-answer it.
+It is written for SQLite and goes to the driver as it is: building it from Core
+elements took longer than the database needed to answer it.
 """
 
 from __future__ import annotations
 
 import json
-from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
-
-from sqlalchemy import Connection
+from struct import Struct
+from typing import TYPE_CHECKING, Any
 
 from indexing.catalog.records import Window
 from indexing.identity import split_point_id
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPICursor
 
 # Joins source names in one column.
 SEPARATOR = "\x1f"
 
 _STATEMENT = """
-WITH wanted(hit, points, ordinal) AS MATERIALIZED (
-  SELECT key, json_extract(value, '$[0]'), json_extract(value, '$[1]')
-  FROM json_each(:wanted))
+WITH wanted(hit, points, ordinal) AS MATERIALIZED (VALUES {wanted})
 SELECT w.hit, d.doc_id, d.version, d.title,
   (SELECT group_concat(s.uri, char(31)) FROM source_documents s
     WHERE s.tenant = d.tenant AND s.doc_id = d.doc_id),
@@ -34,52 +31,62 @@ SELECT w.hit, d.doc_id, d.version, d.title,
   b.first_ordinal, b.count, b.start, b.text, b.spans, b.pages, b.sections
 FROM wanted w
 CROSS JOIN documents d
-  ON d.points = w.points AND d.tenant = :tenant AND d.state = 'live'
+  ON d.points = w.points AND d.tenant = ?1 AND d.state = 'live'
 CROSS JOIN blocks b
-  ON b.document = d.key AND b.first_ordinal <= w.ordinal + :size AND b.first_ordinal >= (
+  ON b.document = d.key AND b.first_ordinal <= w.ordinal + ?2 AND b.first_ordinal >= (
     SELECT max(p.first_ordinal) FROM blocks p
-    WHERE p.document = d.key AND p.first_ordinal <= max(w.ordinal - :size, 0))
+    WHERE p.document = d.key AND p.first_ordinal <= max(w.ordinal - ?2, 0))
 """
-_OF_BLOCK = 8  # columns before the block's own
-_FIRST_ORDINAL = itemgetter(_OF_BLOCK)
+_MOST = 10_000  # hits a statement: SQLite takes 32,766 parameters
+_FIRST_ORDINAL = itemgetter(8)
+_SPANS = Struct("=2i")
+_PAGES = Struct("=i")
 
 
-def read_windows(
-    connection: Connection, tenant: str, points: Sequence[str], size: int
-) -> list[Window | None]:
+def read_windows(cursor: DBAPICursor, tenant: str, points: Sequence[str], size: int) -> list[Window | None]:
     """Return the window of each point, None where it is not live."""
-    cursor = connection.connection.cursor()
     found: list[Window | None] = [None] * len(points)
     places = [split_point_id(point) for point in points]
-    values = {"tenant": tenant, "size": size, "wanted": json.dumps(places)}
     by_hit: dict[int, list[Any]] = {}
-    for row in cursor.execute(_STATEMENT, values):
-        by_hit.setdefault(row[0], []).append(row)
+    for start in range(0, len(places), _MOST):
+        values: list[object] = [tenant, size]
+        for place in places[start : start + _MOST]:
+            values += place
+        cursor.execute(_statement(start, min(len(places), start + _MOST)), values)
+        for row in cursor.fetchall():
+            by_hit.setdefault(row[0], []).append(row)
     for hit, rows in by_hit.items():
-        rows.sort(key=_FIRST_ORDINAL)
         found[hit] = _window(tenant, places[hit][1], size, rows)
     return found
 
 
+@lru_cache(64)
+def _statement(first: int, stop: int) -> str:
+    """The statement for hits number ``first`` up to ``stop``."""
+    rows = (f"({first + place}, ?{2 * place + 3}, ?{2 * place + 4})" for place in range(stop - first))
+    return _STATEMENT.format(wanted=", ".join(rows))
+
+
 def _window(tenant: str, ordinal: int, size: int, rows: list[Any]) -> Window | None:
-    _, doc_id, version, title, uris, document_metadata, indexed_at, ingested_by, *_ = rows[0]
-    base, joined = rows[0][10], rows[0][11]
     if len(rows) > 1:
-        joined = "".join(row[11] for row in rows)
+        rows.sort(key=_FIRST_ORDINAL)
     lowest = max(ordinal - size, 0)
-    spans: list[tuple[int, int]] = []
-    pages: list[int | None] = []
-    section = ""
+    spans: tuple[tuple[int, int], ...] = ()
+    pages: tuple[int | None, ...] = ()
+    text = section = ""
+    base = rows[0][10]
     for row in rows:
-        first_ordinal, count, _, _, packed, packed_pages, sections = row[_OF_BLOCK:]
+        _, doc_id, version, title, uris, described, indexed_at, ingested_by, *block = row
+        first_ordinal, count, _, part, packed, packed_pages, sections = block
         begin = max(lowest - first_ordinal, 0)
         stop = min(ordinal + size + 1 - first_ordinal, count)
-        offsets = array("i", packed[8 * begin : 8 * stop])
-        spans.extend(zip(offsets[::2], offsets[1::2], strict=True))
+        spans += tuple(_SPANS.iter_unpack(packed[8 * begin : 8 * stop]))
         if packed_pages is not None:
-            pages.extend(number or None for number in array("i", packed_pages[4 * begin : 4 * stop]))
+            numbers = _PAGES.iter_unpack(packed_pages[4 * begin : 4 * stop])
+            pages += tuple([number or None for (number,) in numbers])
         if 0 <= ordinal - first_ordinal < count:
             section = _section(sections, ordinal - first_ordinal)
+        text += part
     last = lowest + len(spans) - 1
     if last < ordinal:
         return None  # an ordinal that this version does not have
@@ -94,16 +101,16 @@ def _window(tenant: str, ordinal: int, size: int, rows: list[Any]) -> Window | N
         last=last,
         start=start,
         end=end,
-        text=joined[start - base : end - base],
-        spans=tuple(spans),
+        text=text[start - base : end - base],
+        spans=spans,
         title=title,
         source=sources[0],
         sources=sources,
-        pages=tuple(pages),
+        pages=pages,
         indexed_at=indexed_at,
         ingested_by=ingested_by,
         section=section,
-        metadata={} if document_metadata == "{}" else json.loads(document_metadata),
+        metadata={} if described == "{}" else json.loads(described),
     )
 
 

@@ -182,7 +182,7 @@ class Shard:
         elapsed = (time.perf_counter() - started) * 1000
         dense = _side(sides[0], with_payload) if dense_on else _NO_SIDE
         sparse = _side(sides[-1], with_payload) if sparse_on else _NO_SIDE
-        return Sides(dense, sparse, elapsed, self._without_dense.among(sparse.ids))
+        return Sides(dense, sparse, elapsed, self._without_dense.among(sparse.keys))
 
     def _only(self, tenant: str) -> bool:
         """Whether every point is this tenant's: then a filter by tenant costs time and changes nothing.
@@ -357,13 +357,14 @@ def _vectors(embedding: Embedding) -> dict[str, _NamedVector]:
 
 def _side(rows: Sequence[qe.ScoredPoint], with_payload: bool) -> Side:
     """Columns, best first; the engine leaves the order of equal scores open, so the id decides."""
-    ids, scores = [str(row.id) for row in rows], [row.score for row in rows]
+    keys = [row.id.bytes for row in rows]  # type: ignore[union-attr]  # a point's id is always a UUID
+    scores = [row.score for row in rows]
     payloads = [row.payload or {} for row in rows] if with_payload else None
     if all(map(gt, scores, scores[1:])):
-        return Side(ids, scores, payloads)
-    order = sorted(range(len(rows)), key=lambda place: (-scores[place], ids[place]))
+        return Side(keys, scores, payloads)
+    order = sorted(range(len(rows)), key=lambda place: (-scores[place], keys[place]))
     return Side(
-        [ids[place] for place in order],
+        [keys[place] for place in order],
         [scores[place] for place in order],
         None if payloads is None else [payloads[place] for place in order],
     )

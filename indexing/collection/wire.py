@@ -4,7 +4,7 @@ A frame is an 8-byte header (magic, protocol version, body length) and a
 msgpack body.  A request is ``[id, operation, arguments]``; a reply is
 ``[id, None, result]`` or ``[id, [error class, message], None]``.  Vectors travel
 as raw little-endian bytes: dense and sparse values float32, indices uint32,
-stored token vectors float16.
+stored token vectors float16; a search's ids are the 16 bytes of their UUIDs.
 Nothing is pickled: a frame from anyone is data, never code.
 """
 
@@ -34,12 +34,15 @@ from indexing.errors import (
     WinnowError,
     WireError,
 )
-from indexing.records import Embedding, FloatArray, Hit, Point, SideHits, SparseVector, TokenVectors
+from indexing.hits import PackedHits
+from indexing.identity import id_of_key
+from indexing.records import Embedding, FloatArray, Point, SideHits, SparseVector, TokenVectors
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_FRAME = 128 * 2**20
 _HEADER = struct.Struct("<2sHI")
 _MAGIC = b"Wn"
+_KEY = 16  # bytes of a packed id
 _ERRORS: dict[str, type[WinnowError]] = {
     kind.__name__: kind
     for kind in (
@@ -228,7 +231,7 @@ def stored_from_wire(body: Sequence[Any]) -> StoredPoint:
 class Side(NamedTuple):
     """One side's hits as columns, best first; no ``payloads`` where none were asked for."""
 
-    ids: list[str]
+    keys: list[bytes]
     scores: list[float]
     payloads: list[dict[str, Any]] | None
 
@@ -239,24 +242,30 @@ class Sides(NamedTuple):
     dense: Side
     sparse: Side
     engine_ms: float
-    without_dense: list[str] | None
+    without_dense: list[bytes] | None
 
 
 def sides_to_wire(sides: Sides) -> list[Any]:
-    return [sides.engine_ms, sides.dense, sides.sparse, sides.without_dense]
+    without_dense = None if sides.without_dense is None else b"".join(sides.without_dense)
+    return [sides.engine_ms, _side_to_wire(sides.dense), _side_to_wire(sides.sparse), without_dense]
 
 
 def sides_from_wire(body: Sequence[Any]) -> SideHits:
     elapsed, dense, sparse, without_dense = body
-    known = None if without_dense is None else frozenset(without_dense)
+    known = None if without_dense is None else frozenset(map(id_of_key, _keys(without_dense)))
     return SideHits(_hits(*dense), _hits(*sparse), elapsed, known)
 
 
-def _hits(ids: list[str], scores: list[float], payloads: list[dict[str, Any]] | None) -> list[Hit]:
-    ranks = range(1, len(ids) + 1)
-    if payloads is None:
-        return list(map(Hit, ids, scores, ranks))
-    return list(map(Hit, ids, scores, ranks, payloads))
+def _side_to_wire(side: Side) -> list[Any]:
+    return [b"".join(side.keys), side.scores, side.payloads]
+
+
+def _hits(joined: bytes, scores: list[float], payloads: list[dict[str, Any]] | None) -> PackedHits:
+    return PackedHits(_keys(joined), scores, payloads)
+
+
+def _keys(joined: bytes) -> list[bytes]:
+    return [joined[start : start + _KEY] for start in range(0, len(joined), _KEY)]
 
 
 def filter_to_wire(wanted: Filter | None) -> list[Any] | None:

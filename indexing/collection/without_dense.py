@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import qdrant_edge as qe
 
 from indexing.collection.protocol import DENSE
+from indexing.identity import key_of_id
 from indexing.records import Point
 
 MOST = 20_000
@@ -17,7 +18,7 @@ class WithoutDense:
     """Ids of the points without a dense vector; a new shard has none."""
 
     def __init__(self) -> None:
-        self._ids: set[str] | None = set()
+        self._ids: set[bytes] | None = set()
 
     @classmethod
     def of(cls, shard: qe.EdgeShard) -> WithoutDense:
@@ -26,7 +27,7 @@ class WithoutDense:
         request = qe.ScrollRequest(limit=MOST + 1, filter=where, with_payload=False, with_vector=False)
         rows, _ = shard.scroll(request)
         made = cls()
-        made._ids = None if len(rows) > MOST else {str(row.id) for row in rows}
+        made._ids = None if len(rows) > MOST else {key_of_id(str(row.id)) for row in rows}
         return made
 
     def note(self, points: Sequence[Point]) -> None:
@@ -38,13 +39,13 @@ class WithoutDense:
             return
         for point in points:
             if point.embedding.dense is None:
-                self._ids.add(point.id)
-            else:
-                self._ids.discard(point.id)
+                self._ids.add(key_of_id(point.id))
+            elif self._ids:
+                self._ids.discard(key_of_id(point.id))
         if len(self._ids) > MOST:
             self._ids = None
 
-    def among(self, ids: Sequence[str]) -> list[str] | None:
-        """Return those of the ids that have none; None where that is not known."""
+    def among(self, keys: Sequence[bytes]) -> list[bytes] | None:
+        """Return those of the packed ids that have none; None where that is not known."""
         known = self._ids
-        return None if known is None else [one for one in ids if one in known]
+        return None if known is None else [key for key in keys if key in known]

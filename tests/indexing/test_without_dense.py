@@ -10,6 +10,7 @@ import pytest
 from indexing.collection import without_dense as module
 from indexing.collection.edge import Shard
 from indexing.collection.layout import EngineParameters
+from indexing.identity import id_of_key
 from indexing.records import Embedding
 from tests.fakes.points import SPEC, embedding, point, point_id
 
@@ -20,7 +21,7 @@ def without_dense(shard: Shard) -> set[str] | None:
     """What a search says that matches every point's words."""
     every = embedding(RNG, terms=400).sparse
     found = shard.search(Embedding(None, every), "default", 100, "sparse", None, False, 64, False)
-    return None if found.without_dense is None else set(found.without_dense)
+    return None if found.without_dense is None else set(map(id_of_key, found.without_dense))
 
 
 def ids(numbers: range) -> set[str]:
