@@ -50,10 +50,9 @@ class Passage(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """A passage in the making: hits with their places, the shown ordinals, the known text."""
+    """A passage in the making: its hits' places in the ranking, its sentences, the known text."""
 
     places: tuple[int, ...]
-    ordinals: tuple[int, ...]
     first: int
     last: int
     known: Window
@@ -108,7 +107,7 @@ def merge_windows(
 def _single(place: int, window: Window, size: int) -> _Group:
     ordinal = window.ordinal
     first, last = max(window.first, ordinal - size), min(window.last, ordinal + size)
-    return _Group((place,), (ordinal,), first, last, window)
+    return _Group((place,), first, last, window)
 
 
 def _place(groups: list[_Group], new: _Group, max_sentences: int | None) -> None:
@@ -116,7 +115,7 @@ def _place(groups: list[_Group], new: _Group, max_sentences: int | None) -> None
     if not groups:
         groups.append(new)
         return
-    ordinal = new.ordinals[0]
+    ordinal = new.known.ordinal
 
     def distance(group: _Group) -> int:
         return max(group.first - ordinal, ordinal - group.last, 0)
@@ -139,10 +138,7 @@ def _place(groups: list[_Group], new: _Group, max_sentences: int | None) -> None
 
 
 def _with_hits(group: _Group, new: _Group) -> _Group:
-    places, ordinals = zip(
-        *sorted(zip(group.places + new.places, group.ordinals + new.ordinals, strict=True)), strict=True
-    )
-    return group._replace(places=places, ordinals=ordinals)
+    return group._replace(places=tuple(sorted(group.places + new.places)))
 
 
 def _union(group: _Group, new: _Group, max_sentences: int | None) -> _Group | None:
@@ -166,7 +162,7 @@ def _union(group: _Group, new: _Group, max_sentences: int | None) -> _Group | No
 
 
 def _passage(group: _Group, hits: Sequence[Fused], windows: Sequence[Window | None]) -> Passage:
-    places, _, first, last, known = group
+    places, first, last, known = group
     spans = known.spans[first - known.first : last - known.first + 1]
     start, end = spans[0][0], spans[-1][1]
     return Passage(

@@ -30,6 +30,7 @@ from indexing.errors import (
     WinnowError,
     WireError,
 )
+from indexing.identity import key_of_id
 from indexing.records import Embedding, Hit, Point, SideHits, SparseVector
 from indexing.settings import CollectionSettings
 from tests.fakes.points import DIMENSIONS, SPEC, point, point_id
@@ -164,19 +165,24 @@ def test_vectors_come_back_bit_for_bit(terms: dict[int, float], dense: list[floa
         assert got.embedding.dense.tolist() == dense
 
 
+def over_the_wire(sides: wire.Sides) -> SideHits:
+    return wire.sides_from_wire(wire.unpack(wire.pack(wire.sides_to_wire(sides))))
+
+
 def test_hits_come_back_ranked() -> None:
-    dense, none = wire.Side(["a", "b"], [0.5, 0.25], [{"x": 1}, {}]), wire.Side([], [], None)
-    sides = wire.Sides(dense, none, 1.5, None)
-    hits = [Hit("a", 0.5, 1, {"x": 1}), Hit("b", 0.25, 2, {})]
-    assert wire.sides_from_wire(wire.unpack(wire.pack(wire.sides_to_wire(sides)))) == SideHits(hits, [], 1.5)
+    keys = [key_of_id(point_id(number)) for number in (1, 2)]
+    dense, none = wire.Side(keys, [0.5, 0.25], [{"x": 1}, {}]), wire.Side([], [], None)
+    found = over_the_wire(wire.Sides(dense, none, 1.5, None))
+    assert list(found.dense) == [Hit(point_id(1), 0.5, 1, {"x": 1}), Hit(point_id(2), 0.25, 2, {})]
+    assert (len(found.sparse), found.engine_ms, found.without_dense) == (0, 1.5, None)
 
 
 def test_hits_without_payload_have_an_empty_one() -> None:
-    sides = wire.Sides(wire.Side([], [], None), wire.Side(["b"], [0.25], None), 1.5, ["b"])
-    found = wire.sides_from_wire(wire.unpack(wire.pack(wire.sides_to_wire(sides))))
-    assert found.without_dense == {"b"}
+    key = key_of_id(point_id(7))
+    found = over_the_wire(wire.Sides(wire.Side([], [], None), wire.Side([key], [0.25], None), 1.5, [key]))
+    assert found.without_dense == {point_id(7)}
     (hit,) = found.sparse
-    assert hit == Hit("b", 0.25, 1)
+    assert hit == Hit(point_id(7), 0.25, 1)
     assert hit.payload == {}
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indexing.catalog.records import Window
 from indexing.errors import QueryError
 from indexing.records import Embedding
 from indexing.settings import RerankSettings, RetrievalSettings
@@ -140,8 +141,24 @@ def standing(number: int, source: str) -> Standing:
     from retrieval.fusion import Fused
 
     hit = Fused(f"{number}", 1.0, {}, (1, None), (1.0, None))
-    passage = Passage((hit,), (), "t", f"d{number}", "v", 0, 0, 0, 1, "x", (), (), "", source, (source,))
-    return Standing(passage, number + 1)
+    window = Window(
+        tenant="t",
+        doc_id=f"d{number}",
+        version="v",
+        ordinal=0,
+        first=0,
+        last=0,
+        start=0,
+        end=1,
+        text="x",
+        spans=((0, 1),),
+        title="",
+        source=source,
+        sources=(source,),
+        section="",
+        metadata={},
+    )
+    return Standing(Passage((hit,), (window,), 0, 0, 0, 1, "x", ((0, 1),)), number + 1)
 
 
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.integers(0, 5))

@@ -66,7 +66,7 @@ def merge(found, size=1, fetch=None, **options):
 
 
 def bounds(passages):
-    return [(passage.doc_id, passage.first, passage.last) for passage in passages]
+    return [(passage.window.doc_id, passage.first, passage.last) for passage in passages]
 
 
 A, B = document("a", 30), document("b", 30)
@@ -76,8 +76,8 @@ def test_a_lone_hit_gets_its_neighbours_on_both_sides():
     (passage,) = merge([(A, 10)], size=2)
     assert bounds([passage]) == [("a", 8, 12)]
     assert passage.text == " ".join(f"Sentence {n} of a." for n in range(8, 13))
-    assert passage.highlights == (A.spans[10],)
-    assert (passage.title, passage.source, passage.sources) == ("Title of a", "file:///a", ("file:///a",))
+    assert [one.span for one in passage.windows] == [A.spans[10]]
+    assert passage.spans == tuple(A.spans[8:13])
 
 
 def test_a_window_ends_where_the_document_ends():
@@ -89,7 +89,7 @@ def test_overlapping_windows_become_one_led_by_the_best_hit():
     assert bounds([passage]) == [("a", 7, 13)]
     assert [one.id for one in passage.hits] == ["a/10", "a/8", "a/12"]
     assert passage.lead.id == "a/10"
-    assert passage.highlights == (A.spans[8], A.spans[10], A.spans[12])
+    assert [one.span for one in passage.windows] == [A.spans[10], A.spans[8], A.spans[12]]
     assert passage.text == A.text[passage.start : passage.end]
 
 
@@ -183,7 +183,7 @@ def test_passages_over_random_documents(found, size, extra, top_n, cap):
     places = {f"{doc.doc_id}/{ordinal}": place for place, (doc, ordinal) in enumerate(found)}
     texts = {doc.doc_id: doc for doc, _ in found}
     shown = [
-        (passage.doc_id, ordinal)
+        (passage.window.doc_id, ordinal)
         for passage in passages
         for ordinal in range(passage.first, passage.last + 1)
     ]
@@ -191,12 +191,11 @@ def test_passages_over_random_documents(found, size, extra, top_n, cap):
     assert [places[p.lead.id] for p in passages] == sorted(places[p.lead.id] for p in passages)
     assert top_n is None or len(passages) <= top_n
     for passage in passages:
-        doc = texts[passage.doc_id]
+        doc = texts[passage.window.doc_id]
         assert passage.text == doc.text[passage.start : passage.end]
         assert passage.spans == tuple(doc.spans[passage.first : passage.last + 1])
         ordinals = [one.ordinal for one in passage.windows]
-        assert [f"{passage.doc_id}/{ordinal}" for ordinal in ordinals] == [one.id for one in passage.hits]
-        assert passage.highlights == tuple(doc.spans[ordinal] for ordinal in sorted(ordinals))
+        assert [f"{doc.doc_id}/{ordinal}" for ordinal in ordinals] == [one.id for one in passage.hits]
         assert all(passage.first <= ordinal <= passage.last for ordinal in ordinals)
         assert [places[one.id] for one in passage.hits] == sorted(places[one.id] for one in passage.hits)
         longest = max(2 * size + 1, cap) if cap is not None else len(doc.spans)
@@ -208,7 +207,7 @@ def test_passages_over_random_documents(found, size, extra, top_n, cap):
             for near in range(max(0, ordinal - size), min(len(doc.spans), ordinal + size + 1)):
                 assert (doc.doc_id, near) in shown, "a window is not whole"
         if extra:
-            runs = sorted((p.doc_id, p.first, p.last) for p in passages)
+            runs = sorted((p.window.doc_id, p.first, p.last) for p in passages)
             assert all(one[0] != two[0] or one[2] + 1 < two[1] for one, two in pairwise(runs))
 
 
