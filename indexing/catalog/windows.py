@@ -38,7 +38,8 @@ CROSS JOIN blocks b
     WHERE p.document = d.key AND p.first_ordinal <= max(w.ordinal - ?2, 0))
 """
 _MOST = 10_000  # hits a statement: SQLite takes 32,766 parameters
-_FIRST_ORDINAL = itemgetter(8)
+_OF_BLOCK = 8  # columns before the block's own
+_FIRST_ORDINAL = itemgetter(_OF_BLOCK)
 _SPANS = Struct("=2i")
 _PAGES = Struct("=i")
 
@@ -74,10 +75,9 @@ def _window(tenant: str, ordinal: int, size: int, rows: list[Any]) -> Window | N
     spans: tuple[tuple[int, int], ...] = ()
     pages: tuple[int | None, ...] = ()
     text = section = ""
-    base = rows[0][10]
+    _, doc_id, version, title, uris, described, indexed_at, ingested_by, _, _, base, *_ = rows[0]
     for row in rows:
-        _, doc_id, version, title, uris, described, indexed_at, ingested_by, *block = row
-        first_ordinal, count, _, part, packed, packed_pages, sections = block
+        first_ordinal, count, _, part, packed, packed_pages, sections = row[_OF_BLOCK:]
         begin = max(lowest - first_ordinal, 0)
         stop = min(ordinal + size + 1 - first_ordinal, count)
         spans += tuple(_SPANS.iter_unpack(packed[8 * begin : 8 * stop]))
@@ -91,7 +91,7 @@ def _window(tenant: str, ordinal: int, size: int, rows: list[Any]) -> Window | N
     if last < ordinal:
         return None  # an ordinal that this version does not have
     start, end = spans[0][0], spans[-1][1]
-    sources = tuple(sorted((uris or "").split(SEPARATOR)))
+    sources = tuple(sorted(uris.split(SEPARATOR))) if uris else ("",)
     return Window(
         tenant=tenant,
         doc_id=doc_id,
