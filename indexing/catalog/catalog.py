@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Engine, Row, func, select
@@ -12,6 +13,7 @@ from indexing.catalog.engine import open_engine, snapshot
 from indexing.catalog.generations import GenerationTable
 from indexing.catalog.jobs import JobTable
 from indexing.catalog.lifecycle import Lifecycle, unpack
+from indexing.catalog.read_ahead import ReadAhead
 from indexing.catalog.records import DocumentRecord, JobRecord, SourceRecord, Totals, Window
 from indexing.catalog.schema import blocks, documents, meta, source_documents, sources
 from indexing.catalog.staging import Staging
@@ -59,6 +61,8 @@ class Catalog:
         self.lifecycle = Lifecycle(engine)
         self.generations = GenerationTable(engine)
         self.job_table = JobTable(engine)
+        self._read_ahead: ReadAhead | None = None
+        self._starting = Lock()
 
     def document(self, tenant: str, doc_id: str) -> DocumentRecord:
         """Return one document.
@@ -134,8 +138,16 @@ class Catalog:
         """
         if not points:
             return []
+        self._start_read_ahead()
         with closing(self._engine.raw_connection()) as connection:
             return read_windows(connection.cursor(), tenant, points, size)
+
+    def _start_read_ahead(self) -> None:
+        """Who reads one window will read more, from all over the catalogue."""
+        if self._read_ahead is None:
+            with self._starting:  # several threads may read the first window
+                if self._read_ahead is None:
+                    self._read_ahead = ReadAhead(self._engine)
 
     def sources(self, tenant: str) -> dict[str, SourceRecord]:
         """Return every file or upload that was read, failed ones included, by URI."""
@@ -237,6 +249,8 @@ class Catalog:
         return self.job_table.unfinished()
 
     def close(self) -> None:
+        if self._read_ahead is not None:
+            self._read_ahead.stop()
         self._engine.dispose()
 
 

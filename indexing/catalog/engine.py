@@ -51,11 +51,13 @@ def sqlite_engine(target: URL) -> Engine:
     """Return an engine on a SQLite file that keeps what it has committed.
 
     Nobody waits for a connection: there are as many as threads that want one,
-    and the event loop reads windows among them.
+    and the event loop reads windows among them.  The one used last is used
+    next: each has its own cache of what it read.
     """
     engine = create_engine(
         target,
         max_overflow=-1,
+        pool_use_lifo=True,
         connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
     )
     event.listen(engine, "connect", _set_pragmas)
