@@ -1,11 +1,11 @@
 """Read what windows are made of before the searches after the first one need it.
 
-A search reads a dozen blocks from all over the catalogue: from a cold disk, one
-by one, that takes several times as long as the rest of the search.  So the
-first read of windows starts a scan in a thread.  It goes through the database,
-whose connection keeps what it read; reading the file beside it would be
-quicker and is not allowed: closing it would drop SQLite's locks on it (POSIX
-gives locks to the process, not to the descriptor).
+A search reads a dozen blocks from all over the catalogue: where the system does
+not hold the file in memory, one by one, that took nearly as long as the rest of
+the search.  So the first read of windows starts a scan in a thread.  It goes
+through the database, whose connection keeps what it read.  Reading the file
+beside it would be quicker and is not allowed: closing it would drop SQLite's
+locks on it (POSIX gives locks to the process, not to the descriptor).
 """
 
 from __future__ import annotations
