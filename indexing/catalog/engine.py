@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from indexing.errors import CatalogError
 from indexing.identity import point_prefix
 
 _BUSY_TIMEOUT_S = 30.0
+_BUSY_PAUSE_S = 0.01
 _BEGIN = "winnow_begin"
 
 
@@ -83,9 +86,27 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     """FULL: a committed row survives a power cut, as the ingest's order of steps needs."""
     connection.isolation_level = None  # transactions begin as _begin says, not as the driver guesses
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-32000"):
+    _write_ahead(cursor)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-32000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Have the file keep a write-ahead log; it does from its first opening on.
+
+    While another process changes a file to this mode, or writes to one that is
+    not in it, SQLite refuses at once and does not wait as it does elsewhere.
+    """
+    until = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(_BUSY_PAUSE_S)
 
 
 def _begin(connection: Connection) -> None:

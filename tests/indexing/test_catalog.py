@@ -240,6 +240,21 @@ def test_nobody_waits_for_a_connection(catalog):
         assert catalog.windows("default", [point("d", version, 0)], 1)[0].text == "One.\nTwo."
 
 
+def test_a_file_that_is_being_written_in_another_mode_is_waited_for(tmp_path):
+    """SQLite refuses to change the mode of such a file at once, whatever the time-out."""
+    path = fake_settings(tmp_path).home / "catalog.db"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writer.execute("CREATE TABLE other (x)")
+    writer.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.3, writer.commit).start()
+    catalog = open_catalog(fake_settings(tmp_path))
+    with catalog.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    catalog.close()
+    writer.close()
+
+
 def test_commits_are_synced_to_the_disk(catalog):
     with catalog._engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
