@@ -50,10 +50,8 @@ class Standing(NamedTuple):
 
     def result(self) -> SearchResult:
         """Return the passage as a caller sees it; its score is the last stage's."""
-        passage = self.passage
-        hit, window = passage.hits[0], passage.windows[0]
-        place = window.ordinal - window.first
-        start, end = window.spans[place]
+        passage, hit, window = self.passage, self.passage.lead, self.passage.window
+        start, end = window.span
         matched = self._matched()
         return SearchResult(
             id=hit.id,
@@ -61,8 +59,8 @@ class Standing(NamedTuple):
             source=window.source,
             title=window.title,
             section=window.section,
-            page=window.pages[place] if window.pages else None,
-            text=window.text[start - window.start : end - window.start],
+            page=window.page,
+            text=window.sentence,
             window=passage.text,
             start=start,
             end=end,

@@ -14,9 +14,13 @@ import logging
 import sqlite3
 import threading
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPICursor
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +66,15 @@ class ReadAhead:
     def _run(self) -> None:
         try:
             with closing(self._engine.raw_connection()) as connection:
-                cursor = connection.cursor()
-                for scan in _SCANS:
-                    cursor.execute(scan)
-                    while rows := cursor.fetchmany(_ROWS):
-                        self.read += sum(size for (size,) in rows)
-                        if self._stopped.is_set() or self.read >= self._budget:
-                            return
+                self._scan(connection.cursor())
+            logger.debug("%.1f MB of the catalogue read ahead", self.read / 2**20)
         except (sqlite3.Error, SQLAlchemyError) as error:
             logger.debug("the catalogue was not read ahead: %s", error)
-        logger.debug("%.1f MB of the catalogue read ahead", self.read / 2**20)
+
+    def _scan(self, cursor: DBAPICursor) -> None:
+        for scan in _SCANS:
+            cursor.execute(scan)
+            while rows := cursor.fetchmany(_ROWS):
+                self.read += sum(size for (size,) in rows)
+                if self._stopped.is_set() or self.read >= self._budget:
+                    return
