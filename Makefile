@@ -6,6 +6,7 @@ PYTHON      ?= python3
 VENV        ?= .venv
 PORT        ?= 8000
 HOST        ?= 127.0.0.1
+TEST_WORKERS ?= 2
 DOCS        ?=
 WINNOW_HOME ?= .winnow
 VLLM_ENV    ?=
@@ -33,8 +34,9 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
+# Most tests wait for a process they started, so two run at once; TEST_WORKERS=0: one by one, in one process.
 suite: $(VENV)/.test browser
-	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 test-vllm: $(VENV)/.test  ## the tests that need a real vLLM; VLLM_ENV=/path names an installed one (3.4 GB)
 	$(BIN)/python -m tests.serving.vllm.run $(if $(VLLM_ENV),--environment $(VLLM_ENV))

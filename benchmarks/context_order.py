@@ -30,13 +30,13 @@ from benchmarks.beir import JudgedSet, load_beir, load_pairs, passage_texts
 from benchmarks.evaluate.compare import paired_interval
 from benchmarks.prefix_cache.layouts import Dialogue, by_rank
 from benchmarks.provenance import provenance
-from benchmarks.significance import randomisation_test
 from indexing.encoders.analysis import Analyzer, words_of
 from indexing.errors import GenerationError, InputError, MissingDependencyError
 from indexing.settings import GenerationSettings
 from retrieval.generation.prompts import ContextPassage, build_prompt
 from retrieval.generation.prompts.context import ranking_line
 from retrieval.generation.protocol import GenerationRequest, Generator, Message
+from retrieval.significance import randomisation_test
 
 Layout = Literal["ours", "rank order", "no ranks"]
 LAYOUTS: tuple[Layout, ...] = ("ours", "rank order", "no ranks")

@@ -30,7 +30,6 @@ import numpy.typing as npt
 import typer
 
 from benchmarks.provenance import provenance
-from benchmarks.significance import bootstrap_interval, randomisation_test
 from distill.labelling.budget import STRATEGIES, Strategy, spend
 from distill.layouts import read_labels
 from distill.mining.rows import MinedList
@@ -38,6 +37,7 @@ from distill.queries.text import words
 from distill.records import CandidateList, LabelledList
 from indexing.errors import InputError, WinnowError
 from retrieval.metrics import evaluate
+from retrieval.significance import bootstrap_interval, randomisation_test
 
 Floats = npt.NDArray[np.float64]
 MEASURE = "NDCG@10"

@@ -33,12 +33,12 @@ from benchmarks.beir import JudgedSet, load_beir, passage_texts
 from benchmarks.evaluate.sets import BUNDLED
 from benchmarks.provenance import provenance
 from benchmarks.quality import MEASURE, best_sentence, build_index, sample
-from benchmarks.significance import randomisation_test
 from indexing.errors import WinnowError
 from indexing.settings import Settings, load_settings
 from retrieval.metrics import evaluate
 from retrieval.records import SearchRequest, SearchResponse, SearchResult
 from retrieval.search import Searcher
+from retrieval.significance import randomisation_test
 
 Attack = Literal["copied", "stuffed"]
 FIELD = "publisher"

@@ -25,13 +25,13 @@ import typer
 
 from benchmarks.beir import JudgedSet, load_beir, load_pairs, together
 from benchmarks.provenance import provenance
-from benchmarks.significance import bootstrap_interval, randomisation_test
 from indexing.errors import WinnowError
 from indexing.records import Mode
 from indexing.settings import Settings, load_settings
 from retrieval.metrics import DEFAULT_MEASURES, Report, evaluate
 from retrieval.records import SearchRequest
 from retrieval.search import Searcher
+from retrieval.significance import bootstrap_interval, randomisation_test
 
 MODES: tuple[Mode, ...] = ("dense", "sparse", "hybrid")
 MEASURE = "NDCG@10"

@@ -25,7 +25,6 @@ import typer
 from benchmarks.beir import JudgedSet, load_beir, load_pairs
 from benchmarks.provenance import provenance
 from benchmarks.quality import build_index, sample
-from benchmarks.significance import bootstrap_interval, randomisation_test
 from indexing.errors import WinnowError
 from indexing.languages import coverage
 from indexing.settings import Settings, load_settings
@@ -35,6 +34,7 @@ from retrieval.records import SearchRequest, SearchResponse
 from retrieval.rerank import load_reranker
 from retrieval.reranker import RerankScores
 from retrieval.search import Searcher
+from retrieval.significance import bootstrap_interval, randomisation_test
 
 MEASURE = "NDCG@10"
 EXIT_REFUSED = 2

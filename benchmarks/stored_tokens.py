@@ -26,7 +26,6 @@ import typer
 from benchmarks.beir import JudgedSet, load_beir
 from benchmarks.provenance import provenance
 from benchmarks.quality import sample
-from benchmarks.significance import bootstrap_interval, randomisation_test
 from indexing.catalog import Catalog
 from indexing.collection import Collection, CollectionSpec, drop_collection, open_collection
 from indexing.errors import WinnowError
@@ -39,6 +38,7 @@ from retrieval.records import SearchRequest, SearchResponse
 from retrieval.rerank import load_reranker
 from retrieval.reranker import RerankScores
 from retrieval.search import Searcher
+from retrieval.significance import bootstrap_interval, randomisation_test
 from retrieval.stored_tokens import StoredTokens
 
 MEASURE = "NDCG@10"

@@ -22,6 +22,7 @@ COMMANDS = {
     "mine": "Collect the candidates of each query from the live index.",
     "label": "Ask the teacher for scores; goes on where it stopped.",
     "train": "Train a student on the labels.",
+    "fusion": "Choose the weight of the dense side on the labels.",
     "embed": "Fine-tune the dense encoder.",
     "export": "Make a trained model run without torch.",
     "models": "List the models, promote one, roll back.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +11,8 @@ from typing import Literal
 # every score in the room is "higher is better".
 Scale = Literal["logit", "probability", "grade", "rank"]
 
+_SLICE = re.compile(r"(.*)#(\d+)-(\d+)", re.DOTALL)
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -17,6 +20,16 @@ class Passage:
 
     doc_id: str
     text: str
+
+
+def slice_of(name: str) -> tuple[str, int, int] | None:
+    """Return document, start and end of a mined passage's name; None for any other name.
+
+    >>> slice_of("report.pdf#120-480"), slice_of("report.pdf")
+    (('report.pdf', 120, 480), None)
+    """
+    found = _SLICE.fullmatch(name)
+    return (found[1], int(found[2]), int(found[3])) if found else None
 
 
 @dataclass(frozen=True, slots=True)

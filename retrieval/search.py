@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
@@ -118,6 +119,12 @@ class Searcher:
         from retrieval.opening import open_searcher
 
         return await open_searcher(settings)
+
+    def with_retrieval(self, retrieval: RetrievalSettings) -> Searcher:
+        """Return a searcher over the same parts with other defaults; closing it closes nothing."""
+        other = copy(self)
+        other._retrieval, other._close, other.running = retrieval, None, 0
+        return other
 
     async def search(self, request: SearchRequest, *, timeout_s: float | None = None) -> SearchResponse:
         """Return the passages that answer the request best, and the receipt.

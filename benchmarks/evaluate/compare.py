@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.significance import bootstrap_interval, randomisation_test
 from indexing.errors import MissingDependencyError
 from retrieval.metrics import Report
+from retrieval.significance import bootstrap_interval, randomisation_test
 
 _SAME = 1e-9  # two scores of a query that differ by less are a tie
 _RESAMPLES = 9_999

@@ -27,6 +27,9 @@ def mine(
     home: Annotated[Path | None, typer.Option(help="Index folder (default: WINNOW_HOME).")] = None,
     tenant: Annotated[str | None, typer.Option(help="Whose documents.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Best of the hybrid search, all taken.")] = None,
+    each_side: Annotated[
+        int | None, typer.Option(help="Best of the dense and of the sparse side, all taken too.")
+    ] = None,
     hard_negatives: Annotated[int | None, typer.Option(help="Drawn from the ranks below.")] = None,
     from_rank: Annotated[int | None, typer.Option(help="First rank they are drawn from.")] = None,
     to_rank: Annotated[int | None, typer.Option(help="Last rank they are drawn from.")] = None,
@@ -53,6 +56,7 @@ def mine(
     options: dict[str, object] = {
         "tenant": tenant,
         "top_k": top_k,
+        "each_side": each_side,
         "hard_negatives": hard_negatives,
         "from_rank": from_rank,
         "to_rank": to_rank,

@@ -50,11 +50,11 @@ async def mine(
 ) -> AsyncIterator[MinedList]:
     """Yield each query's candidates, in the order of the queries; ``report`` is kept up to date.
 
-    The hybrid search's ``top_k`` without reranking, then a seeded sample of
-    the ranks below.  Equal texts count once.  A known positive that the search
-    missed is put at the end.  With ``score`` (a student's or teacher's, called
-    in a thread) every candidate gets its ``student`` signal, and with a margin
-    the false negatives go.
+    The hybrid search's ``top_k`` without reranking, the first ``each_side`` of
+    either side, then a seeded sample of the ranks below.  Equal texts count
+    once.  A known positive that the search missed is put at the end.  With
+    ``score`` (a student's or teacher's, called in a thread) every candidate
+    gets its ``student`` signal, and with a margin the false negatives go.
 
     Candidates are named ``DOC#START-END``: the slice of the document's text
     that was shown.
@@ -114,12 +114,21 @@ def _distinct(row: QueryRow, results: Sequence[SearchResult], report: MiningRepo
 
 
 def _chosen(found: MinedList, row: QueryRow, settings: MiningSettings) -> list[int]:
-    """Places of the head and of the drawn hard negatives, in rank order."""
-    head = [place for place, rank in enumerate(found.ranks) if rank <= settings.top_k]
+    """Places of the head, of each side's best and of the drawn hard negatives, in rank order."""
+    chosen = {place for place, rank in enumerate(found.ranks) if rank <= settings.top_k}
     low = max(settings.from_rank, settings.top_k + 1)
     seed = f"{settings.seed}/{row.query.query_id}"
-    tail = sample_hard(found.ranks, low=low, high=settings.to_rank, count=settings.hard_negatives, seed=seed)
-    return head + tail
+    chosen |= set(
+        sample_hard(found.ranks, low=low, high=settings.to_rank, count=settings.hard_negatives, seed=seed)
+    )
+    for side in ("dense", "sparse"):
+        scores = found.signals[side]
+        ranked = sorted(
+            (place for place, one in enumerate(scores) if not math.isnan(one)),
+            key=lambda place: -scores[place],
+        )
+        chosen |= set(ranked[: settings.each_side])
+    return sorted(chosen)
 
 
 def _with_positives(mined: MinedList, row: QueryRow, report: MiningReport) -> MinedList:

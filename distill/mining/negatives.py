@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 
 from distill.queries.text import normal
-from distill.records import Passage
-
-_PLACE = re.compile(r"(.*)#(\d+)-(\d+)")
+from distill.records import Passage, slice_of
 
 
 def sample_hard(ranks: Sequence[int], *, low: int, high: int, count: int, seed: str) -> list[int]:
@@ -48,8 +45,8 @@ def false_negatives(scores: Sequence[float], positives: Sequence[int], *, margin
 
 def same_passage(one: Passage, other: Passage) -> bool:
     """Return whether two passages overlap: in their document, or one's text inside the other's."""
-    ours, theirs = _PLACE.fullmatch(one.doc_id), _PLACE.fullmatch(other.doc_id)
-    if ours and theirs and ours[1] == theirs[1]:
-        return int(ours[2]) < int(theirs[3]) and int(theirs[2]) < int(ours[3])
+    ours, theirs = slice_of(one.doc_id), slice_of(other.doc_id)
+    if ours and theirs and ours[0] == theirs[0]:
+        return ours[1] < theirs[2] and theirs[1] < ours[2]
     a, b = normal(one.text), normal(other.text)
     return bool(a and b) and (a in b or b in a)

@@ -8,8 +8,8 @@ from scipy.stats import binom
 
 from benchmarks.evaluate.compare import compare, holm, paired_interval
 from benchmarks.evaluate.measure import MEASURES
-from benchmarks.significance import randomisation_test
 from retrieval.metrics import Report, evaluate
+from retrieval.significance import randomisation_test
 
 SEED = 11
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from benchmarks.beir import load_beir, load_pairs, together
 from benchmarks.quality import app, best_sentence, sample
-from benchmarks.significance import bootstrap_interval, randomisation_test
 from indexing.errors import InputError
+from retrieval.significance import bootstrap_interval, randomisation_test
 
 CORPUS = {
     "d1": "Swallows nest under roofs. They return from Africa in spring.",

@@ -88,6 +88,15 @@ def test_the_head_and_a_draw_from_below_without_reranking() -> None:
     assert found.candidates.scores == found.signals["score"]
 
 
+def test_the_best_of_each_side_are_candidates_too() -> None:
+    (found,), _, search = run([row()], top_k=3, hard_negatives=0, each_side=5)
+    # The dense side ranks as the fused list does; the sparse one knows doc2, doc4, doc6, doc8, doc10.
+    assert [one.doc_id for one in found.candidates.passages] == [
+        f"doc{number}#0-{len(f'passage {number - 1}')}" for number in (1, 2, 4, 5, 6, 8, 10)
+    ]
+    assert search.requests[0].top_n == 100  # deep enough for both sides
+
+
 def test_the_draw_depends_on_the_seed_and_the_query_alone() -> None:
     rows = [row("one"), row("two")]
     first, _, _ = run(rows, seed=1)
