@@ -41,8 +41,8 @@ def load_beir(folder: Path) -> JudgedSet:
     """
     corpus, queries = _find(folder, "corpus.jsonl"), _find(folder, "queries.jsonl")
     judged = _find(folder, "qrels/test.tsv", "qrels.tsv")
-    texts = {str(row["_id"]): str(row["text"]) for row in _rows(queries)}
-    known = {str(row["_id"]) for row in _rows(corpus)}
+    texts = {str(row["_id"]): str(row["text"]) for row in json_rows(queries)}
+    known = {str(row["_id"]) for row in json_rows(corpus)}
     qrels: dict[str, dict[str, int]] = {}
     with _open(judged) as lines:
         for number, row in enumerate(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), start=1):
@@ -61,7 +61,7 @@ def passage_texts(folder: Path) -> dict[str, str]:
     """
     path = _find(folder, "corpus.jsonl")
     texts: dict[str, str] = {}
-    for row in _rows(path):
+    for row in json_rows(path):
         doc_id, title, text = str(row.get("_id", "")), str(row.get("title") or ""), str(row.get("text", ""))
         if not doc_id or doc_id in texts:
             raise InputError(f"{path}: every document needs an _id of its own; {doc_id!r} is not")
@@ -72,7 +72,7 @@ def passage_texts(folder: Path) -> dict[str, str]:
 def query_metadata(folder: Path) -> dict[str, dict[str, str]]:
     """Return query_id -> the strings in its ``metadata``: what a report may group by."""
     found: dict[str, dict[str, str]] = {}
-    for row in _rows(_find(folder, "queries.jsonl")):
+    for row in json_rows(_find(folder, "queries.jsonl")):
         facts = row.get("metadata")
         if isinstance(facts, dict):
             found[str(row["_id"])] = {str(k): v for k, v in facts.items() if isinstance(v, str)}
@@ -86,10 +86,10 @@ def load_pairs(folder: Path) -> JudgedSet:
         InputError: a file is missing or malformed.
     """
     corpus, pairs = _find(folder, "corpus.jsonl"), _find(folder, "pairs.jsonl")
-    known = {str(row["_id"]) for row in _rows(corpus)}
+    known = {str(row["_id"]) for row in json_rows(corpus)}
     texts: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
-    for row in _rows(pairs):
+    for row in json_rows(pairs):
         query_id, doc_id = str(row["query_id"]), str(row["doc_id"])
         if doc_id in known:
             texts[query_id] = str(row["query"])
@@ -111,7 +111,7 @@ def together(sets: Sequence[JudgedSet], corpus: Path) -> JudgedSet:
     qrels: dict[str, dict[str, int]] = {}
     with corpus.open("w", encoding="utf-8") as out:
         for one in sets:
-            for row in _rows(one.corpus):
+            for row in json_rows(one.corpus):
                 out.write(json.dumps({**row, "_id": f"{one.name}/{row['_id']}"}, ensure_ascii=False) + "\n")
             queries |= {f"{one.name}/{query_id}": text for query_id, text in one.queries.items()}
             for query_id, grades in one.qrels.items():
@@ -132,13 +132,18 @@ def _checked(
 ) -> JudgedSet:
     if not qrels:
         raise InputError(f"{folder} judges no document of its own corpus for any of its queries")
+    queries = {query_id: texts[query_id] for query_id in qrels}
+    return JudgedSet(folder.name, corpus, documents, queries, qrels, checksum_of(files))
+
+
+def checksum_of(files: Sequence[Path]) -> str:
+    """Return the beginning of the SHA-256 of the files' text, unpacked and one after the other."""
     digest = hashlib.sha256()
     for path in files:
         with _open(path) as lines:
             for line in lines:
                 digest.update(line.encode())
-    queries = {query_id: texts[query_id] for query_id in qrels}
-    return JudgedSet(folder.name, corpus, documents, queries, qrels, digest.hexdigest()[:16])
+    return digest.hexdigest()[:16]
 
 
 def _find(folder: Path, *names: str) -> Path:
@@ -155,7 +160,12 @@ def _open(path: Path) -> IO[str]:
     return path.open(encoding="utf-8", newline="")
 
 
-def _rows(path: Path) -> Iterator[dict[str, object]]:
+def json_rows(path: Path) -> Iterator[dict[str, object]]:
+    """Return the objects of a file of JSON lines, plain or gzipped.
+
+    Raises:
+        InputError: a line that is no JSON object.
+    """
     with _open(path) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():

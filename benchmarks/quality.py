@@ -15,7 +15,6 @@ import random
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +23,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from benchmarks.beir import JudgedSet, load_beir, load_pairs, together
+from benchmarks.lists import load_lists
 from benchmarks.provenance import provenance
 from indexing.errors import WinnowError
 from indexing.records import Mode
@@ -210,10 +210,30 @@ def sample(judged: JudgedSet, most: int | None, seed: int) -> JudgedSet:
     return JudgedSet(judged.name, judged.corpus, judged.documents, queries, qrels, judged.checksum)
 
 
+def _sets(
+    data: list[Path] | None,
+    pairs: list[Path] | None,
+    lists: list[Path] | None,
+    qrels: Path | None,
+    folder: Path,
+) -> list[JudgedSet]:
+    """Return the sets that were named; the corpus of lists is written into ``folder``."""
+    sets = [load_beir(one) for one in data or ()] + [load_pairs(one) for one in pairs or ()]
+    if lists:
+        sets.append(load_lists(lists, folder / "lists.jsonl", qrels))
+    if not sets:
+        raise WinnowError("name at least one set with --data, --pairs or --lists")
+    return sets
+
+
 @app.command()
 def main(
     data: Annotated[list[Path] | None, typer.Option(help="A folder in the BEIR layout; repeatable.")] = None,
     pairs: Annotated[list[Path] | None, typer.Option(help="A folder of question-passage pairs.")] = None,
+    lists: Annotated[
+        list[Path] | None, typer.Option(help="Judged lists of passages, together one set; repeatable.")
+    ] = None,
+    qrels: Annotated[Path | None, typer.Option(help="Judgements of --lists, TREC's format.")] = None,
     unit: Annotated[UnitName, typer.Option(help="What a point is.")] = "sentence",
     top_k: Annotated[int, typer.Option(min=100, max=1000, help="Candidates from each side.")] = 400,
     max_queries: Annotated[int | None, typer.Option(min=1, help="Draw this many queries of a set.")] = None,
@@ -226,30 +246,23 @@ def main(
     """Measure dense, sparse and hybrid search on judged sets."""
     logging.basicConfig(level="WARNING", stream=sys.stderr)
     try:
-        sets = [load_beir(folder) for folder in data or ()] + [load_pairs(folder) for folder in pairs or ()]
-        if not sets:
-            raise WinnowError("name at least one folder with --data or --pairs")
-        sets = [sample(judged, max_queries, seed) for judged in sets]
-        for part in [sets] if mixed else [[one] for one in sets]:
-            with ExitStack() as stack:
-                judged = part[0]
-                if mixed:
-                    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="winnow-mixed-")))
-                    judged = together(part, folder / "corpus.jsonl")
-                home = keep / f"{judged.name}-{unit}" if keep is not None else None
-                if home is None:
-                    # The engine leaves a second after its last client, often after the folder is due to go.
-                    scratch = tempfile.TemporaryDirectory(
-                        prefix="winnow-quality-", ignore_cleanup_errors=True
-                    )
-                    home = Path(stack.enter_context(scratch))
-                settings = load_settings(home=home, indexing={"unit": unit}, collection={"idle_exit_s": 1.0})
+        with tempfile.TemporaryDirectory(prefix="winnow-quality-", ignore_cleanup_errors=True) as scratch:
+            folder = keep or Path(scratch)
+            folder.mkdir(parents=True, exist_ok=True)
+            sets = [sample(one, max_queries, seed) for one in _sets(data, pairs, lists, qrels, folder)]
+            for judged in [together(sets, folder / "mixed.jsonl")] if mixed else sets:
+                # The engine leaves a second after its last client, often after the folder is due to go.
+                settings = load_settings(
+                    home=folder / f"{judged.name}-{unit}",
+                    indexing={"unit": unit},
+                    collection={"idle_exit_s": 1.0},
+                )
                 result = measure(judged, settings, top_k, seed, compare=compare_bm25s, mixed=mixed)
-            typer.echo(table(result) + "\n")
-            if out is not None:
-                out.mkdir(parents=True, exist_ok=True)
-                path = out / f"quality-{judged.name}-{unit}.json"
-                path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                typer.echo(table(result) + "\n")
+                if out is not None:
+                    out.mkdir(parents=True, exist_ok=True)
+                    path = out / f"quality-{judged.name}-{unit}.json"
+                    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except WinnowError as error:
         typer.echo(f"winnow: {error}", err=True)
         raise typer.Exit(EXIT_REFUSED) from error
