@@ -18,6 +18,8 @@ _MIN_SHARE = 0.5
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _ENDS = re.compile(r"[.!?:;。！？：；…][\"'”’」』）)\]]*$")
 _WORDS = re.compile(r"\w+")
+# The border of a table, the line under a title.
+_DRAWN = re.compile(r"[-=+|_~*#]{8,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ def extract_answer(
 
     Each result in rank order gives its best sentence, documents not quoted
     yet first, then further matched sentences of the same windows.  Passed over
-    are sentences whose words were quoted already, and headings while there is
-    a statement to quote.  The text joins the quotes with their labels;
+    are sentences whose words were quoted already, and headings and drawn
+    tables while there is a statement to quote.  The text joins the quotes with their labels;
     ``kind`` is "extractive", or "none" when there is nothing to quote.
 
     Raises:
@@ -133,9 +135,12 @@ def _choose(candidates: Iterable[_Candidate], most: int) -> list[_Candidate]:
 def _is_statement(candidate: _Candidate) -> bool:
     """Whether a quote says something: a bare heading names its subject and stops.
 
-    A sentence ends like one; a table row holds a number.
+    A sentence ends like one; a table row holds a number.  What is drawn with
+    characters is neither.
     """
     quote = candidate.quote
+    if _DRAWN.search(quote):
+        return False
     return bool(_ENDS.search(quote)) or any(one.isdigit() for one in quote)
 
 

@@ -122,6 +122,15 @@ def test_a_heading_is_quoted_only_when_nothing_else_was_found():
     assert [one.doc_id for one in extract_answer("q", [heading]).citations] == ["a"]
 
 
+def test_a_drawn_table_is_quoted_only_when_nothing_else_was_found():
+    text = "| 0x1c | File Separator | +----------+--------+ A file is opened by open(). | 2019 | 5 |"
+    drawn = result("a", "| 0x1c | File Separator | +----------+--------+", text=text)
+    said = result("b", "A file is opened by open().", text=text)
+    row = result("c", "| 2019 | 5 |", text=text)
+    assert [one.doc_id for one in extract_answer("q", [drawn, said, row]).citations] == ["b", "c"]
+    assert [one.doc_id for one in extract_answer("q", [drawn]).citations] == ["a"]
+
+
 def test_zero_sentences_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         extract_answer("q", [], max_sentences=0)
