@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from distill.errors import DistillError
+from distill.queries.text import normal
 from distill.records import slice_of
 from distill.training.dev import DevList
 from indexing.records import DEFAULT_TENANT
@@ -153,19 +154,28 @@ def enough(questions: int, settings: FusionSettings) -> None:
         )
 
 
-def choose(weighed: Mapping[float, Weighed], current: float, settings: FusionSettings) -> Choice:
+def choose(
+    weighed: Mapping[float, Weighed], questions: Sequence[str], current: float, settings: FusionSettings
+) -> Choice:
     """Return the weight that the questions choose, and what it is worth on questions that did not choose it.
+
+    Args:
+        weighed: weight -> its scores, one a list of labelled passages.
+        questions: each list's; lists of the same question are in the same fold.
+        current: the weight in service, one of ``weighed``.
+        settings: how many folds, and how sure.
 
     Raises:
         DistillError: see :func:`enough`.
     """
-    count = len(weighed[current].scores)
+    _, asked = np.unique([normal(one) for one in questions], return_inverse=True)
+    count = int(asked.max(initial=-1)) + 1
     enough(count, settings)
     weights = sorted(weighed, key=lambda weight: (abs(weight - current), weight))
     table = np.array([weighed[weight].scores for weight in weights])  # (weights, questions)
     before = table[weights.index(current)]
-    fold = np.random.default_rng(settings.seed).permutation(count) % settings.folds
-    held_out = np.empty(count)
+    fold = np.random.default_rng(settings.seed).permutation(count)[asked] % settings.folds
+    held_out = np.empty(len(asked))
     for number in range(settings.folds):
         inside = fold == number
         held_out[inside] = table[_best(table[:, ~inside]), inside]

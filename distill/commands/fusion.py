@@ -51,7 +51,8 @@ async def _fusion(pools: Sequence[DevList], settings: FusionSettings, service: S
     from distill.fusion_weight import choose, enough, grid, weigh
     from retrieval.search import Searcher
 
-    enough(len(pools), settings)
+    questions = [pool.query for pool in pools]
+    enough(len(questions), settings)
     current = service.retrieval.dense_weight
     weights = grid(settings.steps, current)
     # The search reranks nothing here, so it need not load the service's model.
@@ -65,7 +66,7 @@ async def _fusion(pools: Sequence[DevList], settings: FusionSettings, service: S
                 weighed[weight] = await weigh(
                     searcher.with_retrieval(retrieval), pools, settings.tenant, lambda: bar.advance(task)
                 )
-    _say(weighed, choose(weighed, current, settings))
+    _say(weighed, choose(weighed, questions, current, settings))
 
 
 def _say(weighed: Mapping[float, Weighed], choice: Choice) -> None:

@@ -107,11 +107,27 @@ def scored(per_weight: dict[float, Sequence[float]]) -> dict[float, Weighed]:
     return {weight: Weighed(tuple(scores), 1.0) for weight, scores in per_weight.items()}
 
 
+def asked(table: dict[float, Weighed]) -> list[str]:
+    return [f"question {number}" for number in range(len(table[0.5].scores))]
+
+
+def test_lists_of_one_question_do_not_judge_their_own_choice() -> None:
+    # Each question is better off with a weight of its own, which no other question would choose.
+    own = {number: round(0.02 * number + 0.01, 2) for number in range(25)}
+    questions = [f"question {number}" for number in own for _ in range(4)]
+    table = {
+        weight: [1.0 if weight == own[number] else 0.0 for number in own for _ in range(4)]
+        for weight in own.values()
+    }
+    choice = choose(scored({0.5: [0.0] * 100, **table}), questions, 0.5, FusionSettings())
+    assert (choice.held_out, choice.weight) == (0.0, 0.5)
+
+
 def test_a_weight_that_is_better_everywhere_is_chosen() -> None:
     draw = random.Random(3)
     current = [draw.random() * 0.5 for _ in range(60)]
     table = scored({0.0: [0.0] * 60, 0.5: current, 0.8: [one + 0.1 for one in current], 1.0: current})
-    choice = choose(table, 0.5, FusionSettings())
+    choice = choose(table, asked(table), 0.5, FusionSettings())
     assert (choice.best, choice.weight) == (0.8, 0.8)
     assert choice.held_out - choice.before == pytest.approx(0.1)
     assert choice.p < 0.001
@@ -122,7 +138,7 @@ def test_the_luckiest_of_many_equal_weights_is_not_chosen() -> None:
     for seed in range(40):
         draw = random.Random(seed)
         table = scored({step / 10: [draw.random() for _ in range(60)] for step in range(11)})
-        choice = choose(table, 0.5, FusionSettings(seed=seed))
+        choice = choose(table, asked(table), 0.5, FusionSettings(seed=seed))
         assert max(one.mean for one in table.values()) == table[choice.best].mean
         changed += choice.weight != 0.5
     # One in forty is what a p of .05 and a gain above 0 promise; measured on the questions that chose,
@@ -132,14 +148,18 @@ def test_the_luckiest_of_many_equal_weights_is_not_chosen() -> None:
 
 def test_of_equal_weights_the_nearest_to_the_one_in_service() -> None:
     table = scored({weight: [0.4] * 30 for weight in (0.0, 0.3, 0.5, 0.6, 1.0)})
-    assert choose(table, 0.5, FusionSettings()).best == 0.5
+    assert choose(table, asked(table), 0.5, FusionSettings()).best == 0.5
     better = scored({0.2: [0.6] * 30, 0.5: [0.4] * 30, 0.6: [0.6] * 30})
-    assert choose(better, 0.5, FusionSettings()).best == 0.6
+    assert choose(better, asked(better), 0.5, FusionSettings()).best == 0.6
 
 
 def test_too_few_questions_are_refused() -> None:
     with pytest.raises(DistillError, match="at least 20"):
-        choose(scored({0.5: [0.1] * 19, 1.0: [0.9] * 19}), 0.5, FusionSettings())
+        choose(
+            scored({0.5: [0.1] * 19, 1.0: [0.9] * 19}), [f"q{n}" for n in range(19)], 0.5, FusionSettings()
+        )
+    with pytest.raises(DistillError, match="1 labelled questions"):  # thirty lists of one question
+        choose(scored({0.5: [0.1] * 30, 1.0: [0.9] * 30}), ["What?", "what"] * 15, 0.5, FusionSettings())
 
 
 @pytest.fixture(scope="module")
