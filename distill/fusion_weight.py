@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from distill.errors import DistillError
@@ -71,6 +72,7 @@ class Choice:
         best: the weight of the highest mean over all questions, the nearest to ``current`` of equals.
         before: mean NDCG@10 of ``current``.
         held_out: mean NDCG@10 where each fold is searched with what the other folds chose.
+        questions: how many there are.
         p: of ``held_out`` against ``before``, two-sided paired randomisation.
         weight: ``best`` if the held-out gain is above 0 and ``p`` at most alpha, else ``current``.
     """
@@ -79,6 +81,7 @@ class Choice:
     best: float
     before: float
     held_out: float
+    questions: int
     p: float
     weight: float
 
@@ -141,17 +144,19 @@ def grid(steps: int, current: float) -> list[float]:
     return sorted({round(step / steps, 4) for step in range(steps + 1)} | {current})
 
 
-def enough(questions: int, settings: FusionSettings) -> None:
-    """Raise when there are too few labelled questions to choose by.
+def numbered(questions: Sequence[str], settings: FusionSettings) -> npt.NDArray[np.intp]:
+    """Return each list's question as a number from 0, the same question as the same number.
 
     Raises:
-        DistillError: fewer than ``settings.min_queries``.
+        DistillError: fewer than ``settings.min_queries`` questions.
     """
-    if questions < settings.min_queries:
+    distinct, asked = np.unique([normal(one) for one in questions], return_inverse=True)
+    if len(distinct) < settings.min_queries:
         raise DistillError(
-            f"{questions} labelled questions whose passages differ in relevance; "
+            f"{len(distinct)} labelled questions whose passages differ in relevance; "
             f"at least {settings.min_queries} are needed"
         )
+    return asked
 
 
 def choose(
@@ -166,11 +171,10 @@ def choose(
         settings: how many folds, and how sure.
 
     Raises:
-        DistillError: see :func:`enough`.
+        DistillError: see :func:`numbered`.
     """
-    _, asked = np.unique([normal(one) for one in questions], return_inverse=True)
-    count = int(asked.max(initial=-1)) + 1
-    enough(count, settings)
+    asked = numbered(questions, settings)
+    count = int(asked.max()) + 1
     weights = sorted(weighed, key=lambda weight: (abs(weight - current), weight))
     table = np.array([weighed[weight].scores for weight in weights])  # (weights, questions)
     before = table[weights.index(current)]
@@ -187,11 +191,12 @@ def choose(
         best=best,
         before=float(before.mean()),
         held_out=float(held_out.mean()),
+        questions=count,
         p=p,
         weight=best if better else current,
     )
 
 
-def _best(table: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> int:
+def _best(table: npt.NDArray[np.float64]) -> int:
     """Row of the highest mean; of equal rows the first, which is nearest to the weight in service."""
     return int(np.argmax(table.mean(axis=1).round(9)))

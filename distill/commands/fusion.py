@@ -48,11 +48,11 @@ async def _fusion(pools: Sequence[DevList], settings: FusionSettings, service: S
     from rich.console import Console
     from rich.progress import Progress
 
-    from distill.fusion_weight import choose, enough, grid, weigh
+    from distill.fusion_weight import choose, grid, numbered, weigh
     from retrieval.search import Searcher
 
     questions = [pool.query for pool in pools]
-    enough(len(questions), settings)
+    numbered(questions, settings)  # too few are refused before any search
     current = service.retrieval.dense_weight
     weights = grid(settings.steps, current)
     # The search reranks nothing here, so it need not load the service's model.
@@ -74,11 +74,10 @@ def _say(weighed: Mapping[float, Weighed], choice: Choice) -> None:
     for weight, one in weighed.items():
         note = "  in service" if weight == choice.current else "  best" if weight == choice.best else ""
         lines.append(f"{weight:<13g} {one.mean:<8.3f} {one.judged:.0%}{note}")
-    questions = len(weighed[choice.current].scores)
     lines += [
         "",
         f"questions that did not choose it: {choice.held_out:.3f} against {choice.before:.3f}, "
-        f"{choice.held_out - choice.before:+.3f}, p {choice.p:.4f}, {questions} questions",
+        f"{choice.held_out - choice.before:+.3f}, p {choice.p:.4f}, {choice.questions} questions",
         f"set retrieval.dense_weight = {choice.weight:g}"
         if choice.weight != choice.current
         else f"keep retrieval.dense_weight = {choice.current:g}: no other is shown to be better",
