@@ -72,6 +72,9 @@ class EncoderSettings(Section):
     bm25_k1: float = Field(1.2, gt=0, le=10)
     bm25_b: float = Field(0.75, ge=0, le=1)
     bm25_stem: bool = True
+    bm25_question_words: Literal["drop", "keep"] = Field(
+        "drop", description="of a query: 'what', 'does', '什么'; documents keep them"
+    )
     min_coverage: float = Field(
         0.5, ge=0, le=1, description="share of letters in scripts the dense encoder knows"
     )

@@ -164,6 +164,7 @@ def _sparse(settings: EncoderSettings, average_length: float | None) -> SparseEn
             k1=settings.bm25_k1,
             b=settings.bm25_b,
             stem=settings.bm25_stem,
+            question_words=settings.bm25_question_words == "keep",
             average_length=average_length,
         )
     folder = model_folder(settings.sparse)

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 
 from indexing.encoders.analysis import ANALYZER_VERSION, STOP_WORDS, Analyzer, words_of
 from indexing.encoders.protocols import Fingerprint
+from indexing.encoders.question import without_question_words
 from indexing.errors import EncoderError
 from indexing.records import SparseVector
 
@@ -72,6 +73,7 @@ class Bm25Encoder:
         k1: how soon repetition stops counting.
         b: how far a document's length counts.
         stem: English Snowball stemming.
+        question_words: queries keep the words that ask, see :mod:`indexing.encoders.question`.
         average_length: mean of :meth:`document_length` over the collection.
             Queries do not need it; documents refuse to be encoded without.
     """
@@ -84,6 +86,7 @@ class Bm25Encoder:
         k1: float = 1.2,
         b: float = 0.75,
         stem: bool = True,
+        question_words: bool = False,
         average_length: float | None = None,
         vocabulary: Vocabulary | None = None,
     ) -> None:
@@ -92,6 +95,7 @@ class Bm25Encoder:
         self._k1 = k1
         self._b = b
         self._stem = stem
+        self._question_words = question_words
         self._average_length = average_length
         self._vocabulary = vocabulary if vocabulary is not None else Vocabulary(Analyzer(stem=stem))
 
@@ -101,7 +105,7 @@ class Bm25Encoder:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """Covers everything but the average length, which drifts as documents come and go."""
+        """Covers what documents are encoded by but the average length, which drifts as they come and go."""
         stops = hashlib.sha256(" ".join(sorted(STOP_WORDS)).encode()).hexdigest()[:16]
         return Fingerprint(
             kind="sparse",
@@ -118,7 +122,12 @@ class Bm25Encoder:
     def with_average_length(self, average: float) -> Bm25Encoder:
         """The same encoder, vocabulary shared, with the average length set."""
         return Bm25Encoder(
-            k1=self._k1, b=self._b, stem=self._stem, average_length=average, vocabulary=self._vocabulary
+            k1=self._k1,
+            b=self._b,
+            stem=self._stem,
+            question_words=self._question_words,
+            average_length=average,
+            vocabulary=self._vocabulary,
         )
 
     def document_length(self, text: str) -> int:
@@ -137,11 +146,16 @@ class Bm25Encoder:
         return [self._document(text, average) for text in texts]
 
     def encode_queries(self, texts: Sequence[str]) -> list[SparseVector]:
+        """Terms and how often each comes, without the words that ask unless there are no others."""
         vectors = []
         for text in texts:
-            items = sorted(Counter(self._indices(text)).items())
+            items = sorted(Counter(self._asked(text)).items())
             vectors.append(SparseVector(tuple(i for i, _ in items), tuple(float(n) for _, n in items)))
         return vectors
+
+    def _asked(self, text: str) -> list[int]:
+        stated = [] if self._question_words else self._indices(without_question_words(text))
+        return stated or self._indices(text)
 
     def term(self, index: int) -> str | None:
         """A word, in lower case, that was seen with this dimension in this process."""

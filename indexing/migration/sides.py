@@ -12,8 +12,8 @@ from indexing.settings import EncoderSettings, Settings
 
 logger = logging.getLogger(__name__)
 
-# Each process's own choice: the rest of the encoder settings decides the vectors.
-_OWN = frozenset({"runtime", "precision", "threads", "token_budget"})
+# Each process's own choice: the rest of the encoder settings decides the stored vectors.
+_OWN = frozenset({"runtime", "precision", "threads", "token_budget", "bm25_question_words"})
 # What is fixed when a collection is created.
 _PARAMETERS = frozenset({"quantization", "hnsw_m", "hnsw_ef_construct", "tokens_format"})
 _FOLDERS = ("dense", "sparse", "late_interaction")

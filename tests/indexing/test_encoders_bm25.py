@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from indexing.encoders.analysis import STOP_WORDS, Analyzer, words_of
 from indexing.encoders.bm25 import Bm25Encoder, Vocabulary, term_index
 from indexing.encoders.protocols import SparseEncoder
+from indexing.encoders.question import without_question_words
 from indexing.errors import EncoderError
 
 CORPUS = [
@@ -75,11 +76,15 @@ def test_stemming_is_a_setting() -> None:
 def test_every_text_gives_a_valid_vector(text: str) -> None:
     bm25 = Bm25Encoder(average_length=5.0)
     document, query = bm25.encode_documents([text])[0], bm25.encode_queries([text])[0]
-    assert document.indices == query.indices
+    assert set(query.indices) <= set(document.indices)
+    assert bool(query.indices) == bool(document.indices)
     assert all(low < high for low, high in zip(document.indices, document.indices[1:], strict=False))
     assert all(0 <= index < 2**32 for index in document.indices)
     assert all(math.isfinite(value) and 0 < value < 2.2 for value in document.values)
-    assert sum(query.values) == bm25.document_length(text)
+    assert sum(query.values) in (
+        bm25.document_length(text),
+        bm25.document_length(without_question_words(text)),
+    )
 
 
 @given(st.text(alphabet="abc XYZ_09", max_size=40))
@@ -119,7 +124,7 @@ def test_scores_equal_bm25s_up_to_its_left_out_constant() -> None:
             )
             for vector in bm25.encode_documents(CORPUS)
         ]
-        theirs = peer.get_scores(analyzer.terms(text))
+        theirs = peer.get_scores(analyzer.terms(without_question_words(text)))
         np.testing.assert_allclose(np.array(ours) / 2.2, theirs, atol=1e-4)
         assert max(ours) > 0
 
@@ -146,11 +151,37 @@ def test_the_engine_adds_the_same_idf() -> None:
     for text, query in zip(QUERIES, bm25.encode_queries(QUERIES), strict=True):
         asked = models.SparseVector(indices=list(query.indices), values=list(query.values))
         found = client.query_points("c", query=asked, using="sparse", limit=len(CORPUS)).points
-        theirs = peer.get_scores(analyzer.terms(text))
+        theirs = peer.get_scores(analyzer.terms(without_question_words(text)))
         assert {hit.id for hit in found} == {at for at, score in enumerate(theirs) if score > 0}
         for hit in found:
             assert hit.score / 2.2 == pytest.approx(theirs[hit.id], abs=1e-4)
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("question", "terms"),
+    [
+        ("What does BM25 stand for?", ["bm25", "stand"]),
+        ("what's the capital of France", ["capit", "franc"]),
+        ("Why doesn’t it rain", ["rain"]),
+        ("when can a will be contested", ["can", "contest"]),
+        ("WHO guidelines on malaria", ["who", "guidelin", "malaria"]),
+        ("what is that", ["what"]),
+        ("whatever happens somehow", ["whatev", "happen", "somehow"]),
+        ("什么时候建成长城？", ["建成", "成长", "长城"]),
+        ("任何时候", ["任何", "何时", "时候"]),
+        ("BM25怎么算吗？", ["bm25", "算"]),
+        ("吗啡的用途", ["吗啡", "啡的", "的用", "用途"]),
+        ("什么", ["什么"]),
+        ("長城為什麼這麼長", ["長城", "這麼", "麼長"]),
+    ],
+)
+def test_a_query_leaves_out_the_words_that_ask(question: str, terms: list[str]) -> None:
+    (query,) = Bm25Encoder().encode_queries([question])
+    assert set(query.indices) == {term_index(term) for term in terms}
+    (document,) = encoder().encode_documents([question])
+    (kept,) = Bm25Encoder(question_words=True).encode_queries([question])
+    assert kept.indices == document.indices, "documents keep every term"
 
 
 def test_batch_and_order_change_nothing() -> None:
@@ -175,6 +206,7 @@ def test_documents_need_an_average_length_and_queries_do_not() -> None:
 def test_fingerprint_covers_what_changes_a_vector() -> None:
     base = Bm25Encoder(average_length=5)
     assert base.fingerprint.digest == base.with_average_length(9).fingerprint.digest
+    assert base.fingerprint.digest == Bm25Encoder(question_words=True).fingerprint.digest
     others = [Bm25Encoder(k1=1.3), Bm25Encoder(b=0.7), Bm25Encoder(stem=False), base]
     assert len({other.fingerprint.digest for other in others}) == 4
 
