@@ -33,6 +33,7 @@ FAILED = "failed"
 END = "end"
 # Long tables, the slowest to read, take a second a MB on one core.
 _S_PER_MB = 5.0
+_RESERVE_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def serve(frames: Frames) -> None:
     sys.path[:] = setup.search_path
     module, name = setup.reader
     read: ReadFile = getattr(importlib.import_module(module), name)
+    reserve = bytearray(_RESERVE_BYTES)  # given back when memory is out, so that there is room to say so
     frames.send([READY])
     while True:
         try:
@@ -112,8 +114,11 @@ def serve(frames: Frames) -> None:
                 frames.send([DOCUMENT, document_to_wire(document)])
         except ReadError as error:
             spent = isinstance(error.__cause__, MemoryError)  # what it holds may not be given back
+            if spent:
+                reserve.clear()
             frames.send([FAILED, *error_to_wire(error), spent])
-        except MemoryError:  # while sending
+        except MemoryError:  # while sending, or while an error was made of it
+            reserve.clear()
             frames.send([FAILED, *error_to_wire(_too_hungry(setup.settings)), True])
         else:
             frames.send([END])

@@ -72,7 +72,7 @@ def test_unknown_scripts_get_no_dense_vector_and_are_not_encoded(method: str) ->
     for text, embedding in zip(TEXTS, embeddings, strict=True):
         if embedding.dense is not None:
             np.testing.assert_allclose(embedding.dense, [np.cos(len(text)), np.sin(len(text))], rtol=1e-5)
-    assert len(embeddings[1].sparse) == 6
+    assert len(embeddings[1].sparse) == (6 if method == "embed_documents" else 4)  # a query drops 什么
     assert getattr(both, method)([]) == []
 
 
