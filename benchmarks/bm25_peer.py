@@ -30,11 +30,11 @@ def peer_run(queries: Mapping[str, str], settings: Settings, top_k: int) -> dict
     analyzer = Analyzer(stem=encoders.bm25_stem)
     model = bm25s.BM25(method="lucene", k1=encoders.bm25_k1, b=encoders.bm25_b)
     model.index([_terms(analyzer, text) for text in texts], show_progress=False)
-    drop = encoders.bm25_question_words == "drop"
+    keep = encoders.bm25_question_words == "keep"
     run: dict[str, dict[str, float]] = {}
     for query_id, query in queries.items():
-        stated = _terms(analyzer, without_question_words(query)) if drop else []
-        terms = [term for term in stated or _terms(analyzer, query) if term in model.vocab_dict]
+        asked = query if keep else without_question_words(query)
+        terms = [term for term in _terms(analyzer, asked) if term in model.vocab_dict]
         scores: dict[str, float] = {}
         if terms:
             rows, values = model.retrieve([terms], k=min(top_k, len(texts)), show_progress=False)

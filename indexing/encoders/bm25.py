@@ -149,13 +149,10 @@ class Bm25Encoder:
         """Terms and how often each comes, without the words that ask unless there are no others."""
         vectors = []
         for text in texts:
-            items = sorted(Counter(self._asked(text)).items())
+            asked = text if self._question_words else without_question_words(text)
+            items = sorted(Counter(self._indices(asked)).items())
             vectors.append(SparseVector(tuple(i for i, _ in items), tuple(float(n) for _, n in items)))
         return vectors
-
-    def _asked(self, text: str) -> list[int]:
-        stated = [] if self._question_words else self._indices(without_question_words(text))
-        return stated or self._indices(text)
 
     def term(self, index: int) -> str | None:
         """A word, in lower case, that was seen with this dimension in this process."""

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import re
 
+from indexing.encoders.analysis import STOP_WORDS, words_of
+
 _APOSTROPHE = "['\u2019]"
 _ASKING = "what which who whom whose when where why how"
 _VERBS = "do does did is are was were be been being"
@@ -43,12 +45,16 @@ _CHINESE = re.compile(
 
 
 def without_question_words(text: str) -> str:
-    """Return the text with a space for every word that asks.
+    """Return the text with a space for every word that asks; the text itself if only stop words are left.
 
     >>> without_question_words("What does BM25 stand for?").split()
     ['BM25', 'stand', 'for?']
     >>> without_question_words("什么是倒排索引？").split()
     ['是倒排索引？']
+    >>> without_question_words("What is that?")
+    'What is that?'
     """
     stated = _ENGLISH.sub(" ", text)
-    return stated if stated.isascii() else _CHINESE.sub(" ", stated)
+    if not stated.isascii():
+        stated = _CHINESE.sub(" ", stated)
+    return stated if any(word not in STOP_WORDS for word in words_of(stated)) else text
