@@ -90,10 +90,12 @@ def _run(settings: TrainSettings, output: Path, cards: Sequence[Path]) -> None:
         raise TrainingError("no data: name --labels FILE, or [[sources]] in --config RECIPE")
     teachers = [_card(path) for path in cards]
 
+    from distill.training.processes import leave
     from distill.training.run import train as run
 
     result = run(settings, output, teachers=teachers)
     typer.echo(json.dumps({"model": str(result.folder), **result.manifest.metrics}))
+    leave()
 
 
 def _card(path: Path) -> Any:

@@ -28,6 +28,7 @@ from distill.model_folder import ModelManifest, TrainingRecord, is_model_folder,
 from distill.model_folder import write_model_folder as write_manifest
 from distill.students import Student, open_student
 from distill.students.bases import scripts_of
+from distill.training.processes import join
 from distill.training.sources import Source, fingerprint, read_sources
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def train(settings: TrainSettings, output: Path, *, teachers: Sequence[Mapping[s
         _same_recipe(settings, output)
         log.info("%s is trained already", folder)
         return RunResult(folder, read_model_folder(folder))
-    main, rank, world = _processes(settings)
+    main, rank, world = join(settings)
     if main:
         _claim(settings, output)
     sources = read_sources(settings)
@@ -73,17 +74,6 @@ def train(settings: TrainSettings, output: Path, *, teachers: Sequence[Mapping[s
     if not main:
         return RunResult(folder, _manifest(settings, student, sources, metrics, steps, teachers))
     return RunResult(folder, _publish(settings, student, sources, metrics, steps, teachers, folder))
-
-
-def _processes(settings: TrainSettings) -> tuple[bool, int, int]:
-    """Join the other processes (torchrun sets the environment); ``(is main, rank, world)``."""
-    import torch
-    from accelerate import PartialState  # type: ignore[import-untyped]
-
-    if settings.schedule.threads:
-        torch.set_num_threads(settings.schedule.threads)
-    state = PartialState(cpu=settings.schedule.device == "cpu" or not torch.cuda.is_available())
-    return bool(state.is_main_process), int(state.process_index), int(state.num_processes)
 
 
 def _claim(settings: TrainSettings, output: Path) -> None:
