@@ -18,6 +18,12 @@ _MIN_SHARE = 0.5
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _ENDS = re.compile(r"[.!?:;。！？：；…][\"'”’」』）)\]]*$")
 _WORDS = re.compile(r"\w+")
+_NUMBERS = re.compile(r"\d[\d.,]*")
+# What parts the cells of a table row: its bar, or a column's name and what it holds.
+_CELLS = re.compile(r"\||[:：]\s*\S")
+_ITEM = re.compile(r"[-*+•‣▪·–—]\s|\(?\d{1,3}[.)]\s")
+# A list's item of fewer words (of Chinese, characters) names a thing and says nothing of it.
+_MIN_ITEM_WORDS = 4
 # The border of a table, the line under a title.
 _DRAWN = re.compile(r"[-=+|_~*#]{8,}")
 
@@ -39,9 +45,10 @@ def extract_answer(
 
     Each result in rank order gives its best sentence, documents not quoted
     yet first, then further matched sentences of the same windows.  Passed over
-    are sentences whose words were quoted already, and headings and drawn
-    tables while there is a statement to quote.  The text joins the quotes with their labels;
-    ``kind`` is "extractive", or "none" when there is nothing to quote.
+    are sentences whose words were quoted already, and headings, bare list
+    items and drawn tables while there is a statement to quote.  The text joins
+    the quotes with their labels; ``kind`` is "extractive", or "none" when
+    there is nothing to quote.
 
     Raises:
         ValueError: ``max_sentences`` is not positive.
@@ -133,15 +140,23 @@ def _choose(candidates: Iterable[_Candidate], most: int) -> list[_Candidate]:
 
 
 def _is_statement(candidate: _Candidate) -> bool:
-    """Whether a quote says something: a bare heading names its subject and stops.
+    """Whether a quote says something: a heading or a bare item names its subject and stops.
 
-    A sentence ends like one; a table row holds a number.  What is drawn with
-    characters is neither.
+    A sentence ends like one; a table row has cells and a number, or two
+    numbers.  What is drawn with characters is neither.
     """
     quote = candidate.quote
     if _DRAWN.search(quote):
         return False
-    return bool(_ENDS.search(quote)) or any(one.isdigit() for one in quote)
+    item = _ITEM.match(quote)
+    if item and _length(quote[item.end() :]) < _MIN_ITEM_WORDS:
+        return False
+    return bool(_ENDS.search(quote)) or len(_NUMBERS.findall(quote)) > (0 if _CELLS.search(quote) else 1)
+
+
+def _length(text: str) -> int:
+    """Return the number of words; Chinese, which parts none, counts by characters."""
+    return len(_WORDS.findall(_HAN.sub(" 字 ", text)))
 
 
 def _line(quote: str) -> str:

@@ -131,6 +131,40 @@ def test_a_drawn_table_is_quoted_only_when_nothing_else_was_found():
     assert [one.doc_id for one in extract_answer("q", [drawn]).citations] == ["a"]
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        "**PEP 343** - The “with” statement",
+        "Chapter 3 Results",
+        '* "import" statements.',
+        "2) Net sales.",
+        "- 成本。",
+    ],
+)
+def test_a_title_or_a_bare_item_is_quoted_only_when_nothing_else_was_found(named: str):
+    text = f"{named}\nA block is run in a context."
+    name, said = result("a", named, text=text), result("b", "A block is run in a context.", text=text)
+    assert [one.doc_id for one in extract_answer("q", [name, said]).citations] == ["b"]
+    assert [one.quote for one in extract_answer("q", [name]).citations] == [named]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "Year: 2019 | Net sales: 5",
+        "Revenue, 2019: 5",
+        "Net sales   3,100   2,900",
+        "- Net sales rose in 2019.",
+        "3. 公司现金很多。",
+        "PEP 343 was accepted.",
+    ],
+)
+def test_a_row_or_an_item_that_says_something_is_quoted(row: str):
+    text = f"{row}\nA block is run in a context."
+    said = result("a", row, text=text), result("b", "A block is run in a context.", text=text)
+    assert [one.doc_id for one in extract_answer("q", said).citations] == ["a", "b"]
+
+
 def test_zero_sentences_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         extract_answer("q", [], max_sentences=0)
