@@ -26,6 +26,7 @@ from indexing.collection.protocol import (
     DENSE,
     SPARSE,
     CollectionSpec,
+    GraphSearch,
     StoredPoint,
     TokenMatches,
 )
@@ -160,7 +161,7 @@ class Shard:
         mode: Mode,
         wanted: Filter | None,
         exact: bool,
-        hnsw_ef: int,
+        graph: GraphSearch,
         with_payload: bool,
     ) -> Sides:
         """Both sides in one engine call, the tenant and the filter in each."""
@@ -170,7 +171,9 @@ class Shard:
         sparse_on = mode != "dense" and len(query.sparse) > 0
         if dense_on and query.dense is not None:
             nearest = qe.Query.Nearest(query.dense.tolist(), using=DENSE)
-            requests.append(_request(nearest, top_k, where, self._dense_params(exact, hnsw_ef), with_payload))
+            requests.append(
+                _request(nearest, top_k, where, self._dense_params(exact, graph, where), with_payload)
+            )
         if sparse_on:
             nearest = qe.Query.Nearest(_sparse(query.sparse), using=SPARSE)
             requests.append(_request(nearest, top_k, where, self._sparse_params(tenant), with_payload))
@@ -195,12 +198,15 @@ class Shard:
         """A shard too small for a graph is scanned, and by its full vectors: that is exact and quick."""
         self._scanned = self.points * self.spec.dimensions * 4 <= FULL_SCAN_KB * 1024
 
-    def _dense_params(self, exact: bool, hnsw_ef: int) -> qe.SearchParams:
+    def _dense_params(self, exact: bool, graph: GraphSearch, where: qe.Filter | None) -> qe.SearchParams:
         quantization: qe.QuantizationSearchParams | None = None
         if self._quantized:
             whole = exact or self._scanned
             quantization = qe.QuantizationSearchParams(ignore=whole, rescore=True, oversampling=2.0)
-        return qe.SearchParams(hnsw_ef=hnsw_ef, exact=exact, quantization=quantization)
+        acorn: qe.AcornSearchParams | None = None
+        if where is not None and graph.acorn_selectivity:
+            acorn = qe.AcornSearchParams(enable=True, max_selectivity=graph.acorn_selectivity)
+        return qe.SearchParams(hnsw_ef=graph.ef, exact=exact, quantization=quantization, acorn=acorn)
 
     def _sparse_params(self, tenant: str) -> qe.SearchParams | None:
         """IDF over the tenant's own live points, unless all points are just that."""

@@ -161,7 +161,7 @@ class EmbeddedCollection:
                 mode,
                 wire.filter_to_wire(filter),
                 exact,
-                self._settings.hnsw_ef,
+                [self._settings.hnsw_ef, self._settings.acorn_selectivity],
                 with_payload,
             ],
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from indexing.collection import wire
 from indexing.collection.edge import Shard
-from indexing.collection.protocol import CollectionSpec
+from indexing.collection.protocol import CollectionSpec, GraphSearch
 from indexing.collection.validation import (
     check_embedding,
     check_ids,
@@ -32,12 +32,13 @@ Arguments = Sequence[Any]
 
 
 def _search(shard: Shard, arguments: Arguments) -> Any:
-    embedding, tenant, top_k, mode, wanted, exact, hnsw_ef, with_payload = arguments
+    embedding, tenant, top_k, mode, wanted, exact, graph, with_payload = arguments
     query = wire.embedding_from_wire(embedding)
     check_embedding(query, shard.spec.dimensions, "query")
     check_top_k(top_k)
     where = wire.filter_from_wire(wanted)
-    return wire.sides_to_wire(shard.search(query, tenant, top_k, mode, where, exact, hnsw_ef, with_payload))
+    walk = GraphSearch(*graph)
+    return wire.sides_to_wire(shard.search(query, tenant, top_k, mode, where, exact, walk, with_payload))
 
 
 def _token_matches(shard: Shard, arguments: Arguments) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from indexing.collection.filters import Filter
 from indexing.errors import FingerprintMismatchError
@@ -27,6 +27,22 @@ INTEGER_FIELDS = ("ordinal", "page")
 # Fields whose values get links of their own in the HNSW graph, so that a filter by one of them leaves it
 # connected.  Numbers are left out: their ranges are the whole collection once more, and double the build.
 LINKED_FIELDS = frozenset({"tenant", "doc_id", "source", "section"})
+
+
+class GraphSearch(NamedTuple):
+    """How a search walks the HNSW graph.
+
+    A filter leaves only some of a node's links, and the rest of the graph may
+    fall apart; ACORN (Patel, Kraft, Guestrin and Zaharia, SIGMOD 2024) then
+    follows the links of what the filter left out.
+
+    Attributes:
+        ef: candidates kept.
+        acorn_selectivity: ACORN is used where a filter keeps at most this share of the points; 0: never.
+    """
+
+    ef: int
+    acorn_selectivity: float
 
 
 @dataclass(frozen=True, slots=True)

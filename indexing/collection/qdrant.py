@@ -216,7 +216,12 @@ class QdrantCollection:
         quantization: models.QuantizationSearchParams | None = None
         if self._settings.quantization != "none":
             quantization = models.QuantizationSearchParams(ignore=exact, rescore=True, oversampling=2.0)
-        return models.SearchParams(hnsw_ef=self._settings.hnsw_ef, exact=exact, quantization=quantization)
+        acorn: models.AcornSearchParams | None = None
+        if self._settings.acorn_selectivity:
+            acorn = models.AcornSearchParams(enable=True, max_selectivity=self._settings.acorn_selectivity)
+        return models.SearchParams(
+            hnsw_ef=self._settings.hnsw_ef, exact=exact, quantization=quantization, acorn=acorn
+        )
 
     @staticmethod
     def _request(

@@ -38,7 +38,7 @@ from indexing.hits import PackedHits
 from indexing.identity import id_of_key
 from indexing.records import Embedding, FloatArray, Point, SideHits, SparseVector, TokenVectors
 
-PROTOCOL = 3
+PROTOCOL = 4
 MAX_FRAME = 128 * 2**20
 _HEADER = struct.Struct("<2sHI")
 _MAGIC = b"Wn"

@@ -10,6 +10,7 @@ import pytest
 
 from indexing.collection.edge import Shard
 from indexing.collection.layout import EngineParameters
+from indexing.collection.protocol import GraphSearch
 from indexing.records import Embedding
 from tests.fakes.points import SPEC, embedding, point
 
@@ -17,7 +18,7 @@ RNG = np.random.default_rng(5)
 
 
 def found(shard: Shard, query: Embedding, tenant: str) -> set[str]:
-    sides = shard.search(query, tenant, 50, "hybrid", None, False, 128, True)
+    sides = shard.search(query, tenant, 50, "hybrid", None, False, GraphSearch(128, 0.7), True)
     return {str(payload["tenant"]) for side in sides[:2] for payload in side.payloads or ()}
 
 

@@ -10,6 +10,7 @@ import pytest
 from indexing.collection import without_dense as module
 from indexing.collection.edge import Shard
 from indexing.collection.layout import EngineParameters
+from indexing.collection.protocol import GraphSearch
 from indexing.identity import id_of_key
 from indexing.records import Embedding
 from tests.fakes.points import SPEC, embedding, point, point_id
@@ -20,7 +21,9 @@ RNG = np.random.default_rng(8)
 def without_dense(shard: Shard) -> set[str] | None:
     """What a search says that matches every point's words."""
     every = embedding(RNG, terms=400).sparse
-    found = shard.search(Embedding(None, every), "default", 100, "sparse", None, False, 64, False)
+    found = shard.search(
+        Embedding(None, every), "default", 100, "sparse", None, False, GraphSearch(64, 0.7), False
+    )
     return None if found.without_dense is None else set(map(id_of_key, found.without_dense))
 
 

@@ -1,0 +1,34 @@
+"""The filtered-search benchmark on a small corpus: what it counts, and that exact search agrees with itself."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.filtered import SHARES, measure
+from benchmarks.speed.sides import Corpus
+
+
+def test_every_share_is_asked_and_a_scan_finds_all(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(400, 8)).astype(np.float32)
+    corpus = Corpus(
+        texts=[f"text {number}" for number in range(100)],
+        sentences=[f"sentence {number}" for number in range(400)],
+        documents=[number // 4 for number in range(400)],
+        ordinals=[number % 4 for number in range(400)],
+        vectors=vectors,
+        queries=["one", "two"],
+        query_vectors=rng.normal(size=(2, 8)).astype(np.float32),
+    )
+    rows = asyncio.run(measure(corpus, tmp_path))
+    assert [share for share, _, _ in rows] == list(SHARES)
+    matches = [count for _, count, _ in rows]
+    assert matches == sorted(matches)
+    assert 0 < matches[0] < matches[-1] < 400
+    for _, _, sides in rows:
+        # So few points are scanned, so both sides are exact.
+        assert [side.recalls for side in sides] == [[1.0, 1.0]] * 3
+        assert all(len(side.ms) == 2 for side in sides)

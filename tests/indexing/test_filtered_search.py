@@ -1,0 +1,68 @@
+"""A filter by a field without links of its own: the graph's search must still find the nearest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from indexing.collection import edge_config
+from indexing.collection.edge import Shard
+from indexing.collection.filters import Condition, Filter
+from indexing.collection.layout import EngineParameters
+from indexing.collection.protocol import CollectionSpec, GraphSearch
+from indexing.records import Embedding, Point, SparseVector
+from tests.fakes.points import point_id
+
+POINTS = 6000
+TOPICS = 60
+DIMENSIONS = 32
+NO_TERMS = SparseVector((), ())
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> Shard:
+    """Six thousand points in sixty tight topics; one in ten has the title that is filtered by."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(TOPICS, DIMENSIONS))
+    vectors = centres[rng.integers(TOPICS, size=POINTS)] + 0.2 * rng.normal(size=(POINTS, DIMENSIONS))
+    with pytest.MonkeyPatch.context() as patch:
+        # Below it a filter's matches are scanned, and six thousand points are below the default.
+        patch.setattr(edge_config, "FULL_SCAN_KB", 10)
+        path = tmp_path_factory.mktemp("filtered") / "shard"
+        made = Shard.create(path, CollectionSpec(DIMENSIONS, "", "", sparse_idf=True), EngineParameters())
+    made.upsert(
+        [
+            Point(
+                point_id(number),
+                Embedding(vector.astype(np.float32), NO_TERMS),
+                {"tenant": "default", "doc_id": str(number), "title": f"title {number % 10}"},
+            )
+            for number, vector in enumerate(vectors)
+        ]
+    )
+    assert made.optimize()
+    return made
+
+
+def recall(shard: Shard, graph: GraphSearch) -> float:
+    """Mean share of the exact ten nearest with the title."""
+    rng = np.random.default_rng(4)
+    wanted = Filter((Condition("title", any_of=("title 3",)),))
+    shares = []
+    for _ in range(40):
+        query = Embedding(rng.normal(size=DIMENSIONS).astype(np.float32), NO_TERMS)
+        near, exact = (
+            set(shard.search(query, "default", 10, "dense", wanted, whole, graph, False).dense.keys)
+            for whole in (False, True)
+        )
+        assert len(exact) == 10
+        shares.append(len(near & exact) / 10)
+    return float(np.mean(shares))
+
+
+def test_a_filtered_search_finds_the_nearest(shard: Shard) -> None:
+    assert recall(shard, GraphSearch(80, 0.7)) > 0.95
+
+
+def test_without_acorn_it_would_not(shard: Shard) -> None:
+    assert recall(shard, GraphSearch(80, 0.0)) < 0.8
