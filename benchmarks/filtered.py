@@ -1,4 +1,4 @@
-"""What a filter costs a dense search in recall and time, with ACORN and without.
+"""What a filter costs a dense search in recall and time, as Winnow asks and by the graph alone.
 
 ::
 
@@ -79,30 +79,30 @@ def points_of(corpus: Corpus) -> Iterator[list[Point]]:
 
 
 async def measure(corpus: Corpus, home: Path) -> list[tuple[int, int, list[Measured]]]:
-    """Share, matches, and what ACORN, the plain graph and the exact search gave."""
+    """Share, matches, and what Winnow, the graph alone and the exact search gave."""
     settings = load_settings(home=home, collection={"idle_exit_s": 0.2})
-    plain = load_settings(home=home, collection={"idle_exit_s": 0.2, "acorn_selectivity": 0.0})
+    unhelped = load_settings(home=home, collection={"idle_exit_s": 0.2, "acorn_selectivity": 0.0})
     spec = CollectionSpec(corpus.vectors.shape[1], "filtered", "", sparse_idf=True)
-    with_acorn: Collection = await open_collection(settings, spec)
-    without: Collection = await open_collection(plain, spec)
+    ours: Collection = await open_collection(settings, spec)
+    alone: Collection = await open_collection(unhelped, spec)
     try:
         for batch in points_of(corpus):
-            await with_acorn.upsert(batch)
-        await with_acorn.optimize(wait=True)
+            await ours.upsert(batch)
+        await ours.optimize(wait=True)
         rows = []
         for share in SHARES:
             wanted = Filter((Condition("page", bounds=(("lt", float(share)),)),))
             sides = [Measured(), Measured(), Measured()]
             for vector in corpus.query_vectors:
                 query = Embedding(vector, _NO_TERMS)
-                exact = await _ask(with_acorn, query, wanted, sides[2], None)
-                for side, collection in zip(sides[:2], (with_acorn, without), strict=True):
+                exact = await _ask(ours, query, wanted, sides[2], None)
+                for side, collection in zip(sides[:2], (ours, alone), strict=True):
                     await _ask(collection, query, wanted, side, exact)
-            rows.append((share, await without.count(tenant=DEFAULT_TENANT, filter=wanted), sides))
+            rows.append((share, await alone.count(tenant=DEFAULT_TENANT, filter=wanted), sides))
         return rows
     finally:
-        await with_acorn.close()
-        await without.close()
+        await ours.close()
+        await alone.close()
 
 
 async def _ask(
@@ -138,12 +138,12 @@ def main(
     shown = Table(title=f"{len(corpus.sentences):,} sentences, {len(corpus.queries)} queries, seed {SEED}")
     shown.add_column("share kept")
     shown.add_column("matches", justify="right")
-    for side in ("ACORN", "plain graph"):
+    for side in ("Winnow", "graph alone"):
         for heading in ("Recall@10", "found none", "p50 ms"):
             shown.add_column(f"{side}, {heading}", justify="right")
     shown.add_column("exact, p50 ms", justify="right")
-    for share, matches, (acorn, plain, exact) in rows:
-        shown.add_row(f"{share}%", f"{matches:,}", *acorn.cells, *plain.cells, exact.cells[2])
+    for share, matches, (winnow, alone, exact) in rows:
+        shown.add_row(f"{share}%", f"{matches:,}", *winnow.cells, *alone.cells, exact.cells[2])
     console = Console(width=160)
     console.print(shown)
     console.print(f"commit {provenance()['commit']}")

@@ -52,7 +52,10 @@ class CollectionSettings(Section):
     )
     hnsw_ef: int = Field(80, ge=1, le=4096, description="candidates kept: more are truer and slower")
     acorn_selectivity: float = Field(
-        0.7, ge=0, le=1, description="a filter that keeps at most this share is searched by ACORN; 0: none is"
+        0.7,
+        ge=0,
+        le=1,
+        description="ACORN is used where a filter keeps at most this share; 0: the graph alone",
     )
     optimize_after: int = Field(
         20_000, ge=0, description="points not yet in the HNSW graph before it is built; 0: never"

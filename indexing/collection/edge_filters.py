@@ -9,6 +9,7 @@ import qdrant_edge as qe
 
 from indexing.collection.filters import Condition, Filter, alternatives, json_path
 from indexing.collection.native_filters import native_filter
+from indexing.collection.protocol import LINKED_FIELDS
 from indexing.records import Scalar
 
 _Conditions = list[
@@ -82,3 +83,19 @@ def _any_of(key: str, path: str, values: tuple[Scalar, ...]) -> qe.Filter:
         # 2.5 asked of a whole-number field: nothing equals it, and an empty list would match all.
         should.append(qe.FieldCondition(path, match=qe.MatchAny([])))
     return qe.Filter(should=should)
+
+
+def carried_by_links(wanted: Filter | None) -> bool:
+    """Whether each condition asks for one value, or one prefix, of a field with links of its own.
+
+    >>> carried_by_links(Filter((Condition("source", prefix="reports/"),)))
+    True
+    >>> carried_by_links(Filter((Condition("title", any_of=("Report",)),)))
+    False
+    """
+    if wanted is None:
+        return True
+    return wanted.native is None and all(
+        one.key in LINKED_FIELDS and (len(one.any_of) == 1 or one.prefix is not None)
+        for one in wanted.conditions
+    )

@@ -38,7 +38,8 @@ class GraphSearch(NamedTuple):
 
     Attributes:
         ef: candidates kept.
-        acorn_selectivity: ACORN is used where a filter keeps at most this share of the points; 0: never.
+        acorn_selectivity: ACORN is used where a filter keeps at most this share of the points;
+            0: a filtered search is left to the graph alone.
     """
 
     ef: int

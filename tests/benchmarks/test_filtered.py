@@ -1,4 +1,4 @@
-"""The filtered-search benchmark on a small corpus: what it counts, and that exact search agrees with itself."""
+"""The benchmark of filtered searches on a corpus small enough to be scanned."""
 
 from __future__ import annotations
 
