@@ -24,11 +24,14 @@ def test_every_share_is_asked_and_a_scan_finds_all(tmp_path: Path) -> None:
         query_vectors=rng.normal(size=(2, 8)).astype(np.float32),
     )
     rows = asyncio.run(measure(corpus, tmp_path))
-    assert [share for share, _, _ in rows] == list(SHARES)
-    matches = [count for _, count, _ in rows]
-    assert matches == sorted(matches)
-    assert 0 < matches[0] < matches[-1] < 400
-    for _, _, sides in rows:
+    assert [asked for asked, _, _ in rows] == [
+        f"{key} < {share}" for key, shares in SHARES.items() for share in shares
+    ]
+    matches = {asked: count for asked, count, _ in rows}
+    assert 0 < matches["page < 5"] < matches["page < 90"] < 400
+    assert matches["page < 50"] == matches["metadata.page < 50"]
+    for asked, _, sides in rows:
         # So few points are scanned, so both sides are exact.
-        assert [side.recalls for side in sides] == [[1.0, 1.0]] * 3
-        assert all(len(side.ms) == 2 for side in sides)
+        queries = 2 if asked.startswith("page") else 1
+        assert [side.recalls for side in sides] == [[1.0] * queries] * 3
+        assert all(len(side.ms) == queries for side in sides)
