@@ -51,12 +51,7 @@ class CollectionSettings(Section):
         64, ge=4, le=2000, description="graph quality against the time to build it; the engine's own is 100"
     )
     hnsw_ef: int = Field(80, ge=1, le=4096, description="candidates kept: more are truer and slower")
-    acorn_selectivity: float = Field(
-        0.7,
-        ge=0,
-        le=1,
-        description="ACORN is used where a filter keeps at most this share; 0: the graph alone",
-    )
+    acorn_selectivity: float = Field(0.7, ge=0, le=1, description="ACORN up to this share kept; 0: never")
     optimize_after: int = Field(
         20_000, ge=0, description="points not yet in the HNSW graph before it is built; 0: never"
     )

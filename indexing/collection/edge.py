@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import qdrant_edge as qe
 
-from indexing.collection.edge_config import FULL_SCAN_KB, create_indexes, engine_config
-from indexing.collection.edge_filters import carried_by_links, document_filter, tenant_filter, translate
+from indexing.collection.edge_config import create_indexes, engine_config
+from indexing.collection.edge_filters import document_filter, tenant_filter, translate
+from indexing.collection.edge_search import DenseSearch
 from indexing.collection.edge_tokens import stored_tokens, token_matches, token_vectors
 from indexing.collection.filters import Filter
 from indexing.collection.layout import EngineParameters
@@ -39,8 +40,6 @@ from indexing.records import Embedding, FloatArray, Mode, Point, SparseVector
 
 _NamedVector = list[float] | qe.SparseVector | list[list[float]]
 _NO_TERMS = SparseVector((), ())
-# A filter that keeps less than this of the vectors is scanned: as quick as the graph, and exact.
-_FILTERED_SCAN_KB = 30_000
 _NO_SIDE = Side([], [], None)
 
 
@@ -75,9 +74,7 @@ class Shard:
         self._shard = shard
         self.path = path
         self.spec = spec
-        self._quantized = parameters.quantization != "none"
-        # A value that more points have than 2 / (links of a node) gets no links of its own.
-        self._linked_share = 1 / parameters.hnsw_m
+        self._dense = DenseSearch.of(spec.dimensions, parameters)
         self._scanned = False  # known once loaded
         self._without_dense = WithoutDense()
         self.state = ShardState.read(path)
@@ -175,7 +172,10 @@ class Shard:
         sparse_on = mode != "dense" and len(query.sparse) > 0
         if dense_on and query.dense is not None:
             nearest = qe.Query.Nearest(query.dense.tolist(), using=DENSE)
-            params = self._dense_params(where, wanted, exact, graph)
+            with engine_call("estimate a filter"):
+                params = self._dense.params(
+                    self._shard, where, wanted, graph, exact=exact, scanned=self._scanned
+                )
             requests.append(_request(nearest, top_k, where, params, with_payload))
         if sparse_on:
             nearest = qe.Query.Nearest(_sparse(query.sparse), using=SPARSE)
@@ -198,32 +198,7 @@ class Shard:
         return self._tenants <= {tenant}
 
     def _note_size(self) -> None:
-        """A shard too small for a graph is scanned, and by its full vectors: that is exact and quick."""
-        self._scanned = self.points * self.spec.dimensions * 4 <= FULL_SCAN_KB * 1024
-
-    def _dense_params(
-        self, where: qe.Filter | None, wanted: Filter | None, exact: bool, graph: GraphSearch
-    ) -> qe.SearchParams:
-        acorn: qe.AcornSearchParams | None = None
-        if where is not None and graph.acorn_selectivity and not (exact or self._scanned):
-            exact, acorn = self._among_matches(where, wanted, graph)
-        quantization: qe.QuantizationSearchParams | None = None
-        if self._quantized:
-            whole = exact or self._scanned
-            quantization = qe.QuantizationSearchParams(ignore=whole, rescore=True, oversampling=2.0)
-        return qe.SearchParams(hnsw_ef=graph.ef, exact=exact, quantization=quantization, acorn=acorn)
-
-    def _among_matches(
-        self, where: qe.Filter, wanted: Filter | None, graph: GraphSearch
-    ) -> tuple[bool, qe.AcornSearchParams | None]:
-        """Whether to scan a filter's matches, and else how to walk the graph, which it may cut apart."""
-        with engine_call("estimate a filter"):
-            matches = self._shard.count(qe.CountRequest(exact=False, filter=where))
-        if matches * self.spec.dimensions * 4 <= _FILTERED_SCAN_KB * 1024:
-            return True, None
-        if carried_by_links(wanted) and matches <= self._linked_share * self.points:
-            return False, None
-        return False, qe.AcornSearchParams(enable=True, max_selectivity=graph.acorn_selectivity)
+        self._scanned = self._dense.scans(self.points)
 
     def _sparse_params(self, tenant: str) -> qe.SearchParams | None:
         """IDF over the tenant's own live points, unless all points are just that."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexing.collection import edge, edge_config
+from indexing.collection import edge_config, edge_search
 from indexing.collection.edge import Shard
 from indexing.collection.edge_filters import carried_by_links
 from indexing.collection.filters import Condition, Filter
@@ -28,7 +28,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Shard:
     vectors = centres[rng.integers(TOPICS, size=POINTS)] + 0.2 * rng.normal(size=(POINTS, DIMENSIONS))
     with pytest.MonkeyPatch.context() as patch:
         # Below it a filter's matches are scanned, and six thousand points are below the default.
-        for module in (edge, edge_config):
+        for module in (edge_config, edge_search):
             patch.setattr(module, "FULL_SCAN_KB", 10)
         path = tmp_path_factory.mktemp("filtered") / "shard"
         made = Shard.create(path, CollectionSpec(DIMENSIONS, "", "", sparse_idf=True), EngineParameters())
@@ -67,7 +67,7 @@ def test_few_matches_are_scanned(shard: Shard) -> None:
 
 
 def test_many_matches_are_found_by_acorn(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge, "_FILTERED_SCAN_KB", 10)
+    monkeypatch.setattr(edge_search, "FILTERED_SCAN_KB", 10)
     assert recall(shard, GraphSearch(80, 0.7)) > 0.95
 
 
